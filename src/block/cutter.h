@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The chunk cutter, version 1: cuts where files end.
+ *
+ * Input is a region, block by block (4 KiB). An all-zero block belongs to a zero run and never to
+ * a chunk. A chunk closes after block i when
+ *   - the last 32 bytes of the block are zero (the slack after a file's end), or
+ *   - XXH3_64(block, seed) & 31 == 0 (in data without such tails, 128 KiB on average), or
+ *   - it is 512 KiB long, or
+ *   - the next block is all zero, or the region ends.
+ * In coarse mode the first two close only a chunk of at least 16 KiB. A region is cut in fine mode;
+ * when that gives more than 4096 chunks it is cut again in coarse mode. Both are functions of the
+ * region's bytes alone, and at every cut the cutter forgets all before it: that is why an increment
+ * may re-cut only from the cut before a change to the first old cut after it.
+ * The last block of a disk may be short: it is cut and named as if filled up with zeroes.
+ */
+#ifndef BLOCK_CUTTER_H
+#define BLOCK_CUTTER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "block/extent.h"
+#include "block/layout.h"
+#include "block/name.h"
+
+#define CUTTER_VERSION		 1
+#define CUTTER_SEED		 0x676f6477697401ull
+#define CHUNK_MAX_BYTES		 (512u << 10)
+#define CHUNK_MAX_BLOCKS	 (CHUNK_MAX_BYTES / BLOCK_BYTES)
+#define CUTTER_COARSE_MIN_BLOCKS 4
+#define CUTTER_FINE_MAX_CHUNKS	 4096
+
+enum run_kind { RUN_ZERO = 0, RUN_DATA = 1 };
+
+/* A piece of a region: a stretch of zero blocks (as long as possible) or one chunk. */
+struct run {
+	uint16_t kind;
+	uint16_t blocks;
+	struct name name; /* RUN_DATA: of the plain chunk, whole blocks */
+};
+
+/* The runs of a region, in order, covering it exactly. All zero is an empty value. */
+struct runs {
+	struct run *items;
+	uint32_t count, cap;
+	bool coarse;
+};
+
+void runs_release(struct runs *runs);
+void runs_clear(struct runs *runs);
+void runs_push(struct runs *runs, enum run_kind kind, uint32_t blocks, const struct name *name);
+uint32_t runs_blocks(const struct runs *runs); /* sum */
+
+bool block_is_zero(const void *block);
+
+/* Cut a whole region held in memory; `blocks` is its length (the tail of a short last block zeroed
+ * by the caller). Names are not computed: name_runs does that. */
+void cut_region(const uint8_t *data, uint32_t blocks, struct runs *out);
+/* Compute the names of the data runs of a region in memory. */
+void name_runs(const uint8_t *data, struct runs *runs);
+
+/* One step of an increment: what to do with a stretch of the region's runs. */
+enum op_kind { OP_KEEP = 0, OP_ZERO = 1, OP_DATA = 2 };
+
+struct op {
+	uint16_t kind;
+	uint16_t count;	  /* OP_KEEP: that many runs of the base, in order; else blocks */
+	uint32_t skip;	  /* OP_KEEP: index of the first base run kept */
+	struct name name; /* OP_DATA */
+};
+
+struct ops {
+	struct op *items;
+	uint32_t count, cap;
+	bool coarse;
+};
+
+void ops_release(struct ops *ops);
+
+/* Reads blocks [first, first + count) of the region into `to`. */
+typedef int recut_read_fn(void *context, uint32_t first, uint32_t count, uint8_t *to,
+			  struct err *e);
+
+/*
+ * Cut again the changed part of a region: `base` are its runs in the version before, `dirty` the
+ * changed ranges in bytes relative to the region (any alignment), `region` a buffer of the region's
+ * size into which what is read is put at its own place, so that OP_DATA can be sent from it.
+ * Reads from the start of the run before each dirty range to the first old cut after it, or all
+ * when the base is coarse or the result would be. The runs that the ops give are the same, run for
+ * run, as cut_region of the changed region gives.
+ */
+int recut_region(const struct runs *base, const struct extents *dirty, uint32_t blocks,
+		 uint8_t *region, recut_read_fn *read, void *context, struct ops *out,
+		 struct err *e);
+
+/* Apply ops to base runs. ERR_INVALID when they do not cover exactly `blocks`, keep a run that does
+ * not exist or out of order, or hold a chunk longer than CHUNK_MAX_BLOCKS. Adjacent zero runs are
+ * joined, as the cutter would. */
+int ops_apply(const struct runs *base, const struct ops *ops, uint32_t blocks, struct runs *out,
+	      struct err *e);
+
+#endif

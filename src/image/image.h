@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * From the store back to disks: a version as a block device (NBD, by the nbdkit plugin
+ * nbdkit-godwit-plugin.so), as a file, or under a copy-on-write overlay.
+ */
+#ifndef IMAGE_IMAGE_H
+#define IMAGE_IMAGE_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "block/name.h"
+#include "store/store.h"
+
+/* --- reading a version (the plugin and others) --- */
+
+struct version; /* an open version: its tree, a bounded cache of pages and chunks; thread-safe */
+
+int version_open(struct store *store, const struct name *root, uint64_t cache_bytes,
+		 struct version **out, struct err *e);
+void version_close(struct version *v);
+uint64_t version_size(const struct version *v);
+int version_read(struct version *v, void *to, uint64_t offset, uint32_t length, struct err *e);
+/* The first extent at `offset`: its length (at most `length`) and whether it reads as zero. */
+int version_extent(struct version *v, uint64_t offset, uint64_t length, uint64_t *extent_length,
+		   bool *zero, struct err *e);
+
+/* --- serving --- */
+
+struct serve_disk {
+	const char *export_name; /* "disk0", … */
+	struct name root;
+};
+
+/* Start nbdkit with our plugin on a unix socket (mode 0600) with the given exports, read-only;
+ * returns when it accepts connections. The child dies with us unless keep_alive. */
+int image_serve(const char *store_where, const struct serve_disk *disks, unsigned count,
+		const char *socket_path, const char *log_file, bool keep_alive, pid_t *pid,
+		struct err *e);
+
+/* Make a qcow2 file over an export of a served socket (qemu-img create -b nbd+unix://…). */
+int image_overlay(const char *socket_path, const char *export_name, uint64_t size_bytes,
+		  const char *overlay_path, struct err *e);
+
+/* Write a version to a file; format "raw" or "qcow2". Sparse, by qemu-img over our NBD export;
+ * written aside and renamed, so that a file of that name is always whole. */
+typedef void image_step_fn(void *context, double percent);
+int image_export(const char *store_where, const struct name *root, const char *format,
+		 const char *path, const char *scratch_dir, image_step_fn *step, void *context,
+		 struct err *e);
+
+#endif

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The service: metadata, store, rules, and the things the loop does. API handlers and the data door
+ * call these; each is one transaction and wakes the loop. All are thread-safe.
+ */
+#ifndef JOB_SERVICE_H
+#define JOB_SERVICE_H
+
+#include "job/step.h"
+#include "meta/rows.h"
+
+struct service {
+	struct meta *meta;
+	const struct job_rules *rules;
+	const char *state_dir; /* everything of this service is under it */
+	const char *store_where;
+	const char *region, *account;
+	void (*wake)(void *context); /* tell the loop that something changed; may be NULL */
+	void *wake_context;
+	/* Ask connectors for their inventory; returns how many were asked. NULL: none can be. */
+	int (*ask_inventory)(void *context, int64_t import);
+	void *ask_context;
+};
+
+/* Apply an event to a job in one transaction: load rows, step, store rows, collect actions. The
+ * rows after it are in *out when not NULL (release). ERR_NOT_FOUND for an unknown job. Actions that
+ * only write rows (create, missed, prune marks, server ended) are done in the transaction; the rest
+ * is left in rows for the loop, which finds and repeats them after a crash. */
+int service_job_event(struct service *s, const char *job_id, const struct job_event *event,
+		      int64_t now, struct job_state *out, struct err *e);
+
+/* Import of the catalog. */
+int service_import_start(struct service *s, int64_t now, struct err *e);
+/* A connector's inventory, complete: server rows are made or updated, ids stable by (manager, vm). */
+struct machine;
+int service_import_arrived(struct service *s, const char *connector_id, int64_t import,
+			   const struct machine *machines, size_t count, int64_t now,
+			   struct err *e);
+int service_import_failed(struct service *s, const char *connector_id, int64_t import,
+			  const char *why, int64_t now, struct err *e);
+int service_catalog(struct service *s, struct catalog *out, struct err *e);
+int service_catalog_delete(struct service *s, int64_t now, struct err *e);
+
+#endif
