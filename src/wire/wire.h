@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Messages between our programs as bytes: a frame is u32 length of what follows, u16 type, body;
- * a body is the fields of the type's shape in order, little-endian: INT as i64, TEXT as u8 present
- * + u32 length + bytes, BYTES as u32 length + bytes, LIST as u32 count + items. Decoding is strict:
- * every length is bounded by the shape before anything is allocated, text must be UTF-8 without NUL,
- * and bytes left over are an error. Pure functions; protocol: man/godwit-door.7.
+ * a body is the fields of the type's shape in order, little-endian: INT as i64, TEXT as u8 0 when
+ * absent, else u8 1 + u32 length + bytes, BYTES as u32 length + bytes, LIST as u32 count + items.
+ * Decoding is strict: every length is bounded by the shape before anything is allocated, text must
+ * be UTF-8 without NUL, and bytes left over are an error. Pure functions; protocol: man/godwit-door.7.
  */
 #ifndef WIRE_WIRE_H
 #define WIRE_WIRE_H
@@ -14,6 +14,10 @@
 #include "base/shape.h"
 
 #define FRAME_HEADER_BYTES 6
+
+/* Is the object within its shape's bounds, and its text UTF-8? ERR_INVALID names the field. For
+ * what came from outside and is about to be encoded. */
+int wire_check(const struct shape *shape, const void *object, struct err *e);
 
 /* Append the body alone / a whole frame. Asserts that the object is within its shape's bounds. */
 void wire_encode(const struct shape *shape, const void *object, struct buf *out);
