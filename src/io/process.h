@@ -2,6 +2,9 @@
 /*
  * Child processes: named programs with arguments as an array, never a shell. A child gets exactly
  * the descriptors it is given, a small environment, and dies with its parent.
+ *
+ * The kernel ties that death to the thread that started the child, not to the process: start
+ * children from a thread that lives as long as they shall.
  */
 #ifndef IO_PROCESS_H
 #define IO_PROCESS_H
@@ -28,6 +31,8 @@ struct process_plan {
 	bool keep_alive;	/* do not kill it when the parent ends */
 };
 
+/* ERR_NOT_FOUND names the package to install when there is no such program. A child of keep_alive
+ * also leaves the terminal (setsid). */
 int process_start(const struct process_plan *plan, pid_t *pid, struct err *e);
 
 /* Exit status when it ended: 1 and *status as waitpid; 0 when it still runs after `ms` (0: do not
@@ -45,10 +50,10 @@ int process_run(const struct process_plan *plan, int64_t timeout_ms, size_t max,
  * appended; honours GODWIT_LIBEXEC. Caller frees. */
 char *process_sibling(const char *name);
 
-/* Descriptors over a unix socket: one message with up to 4 descriptors. */
+/* Descriptors over a unix socket: one message of at least a byte with up to 4 descriptors. */
 int fd_send(int socket, const void *data, size_t n, const int *fds, unsigned fd_count,
 	    struct err *e);
-/* Bytes received (0: closed), descriptors in fds (close-on-exec), *fd_count set. */
+/* Bytes received (0: closed), descriptors in fds (room for 4; close-on-exec), *fd_count set. */
 int fd_receive(int socket, void *data, size_t max, int *fds, unsigned *fd_count, struct err *e);
 
 #endif

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * A two-way byte stream with frames on it: over a descriptor, or over TLS on one. Whole reads and
- * writes only; one thread may read while another writes. An error sticks.
+ * writes only; one thread may read while others write (a whole write, so a whole frame, at a time). An
+ * error sticks: what comes after it fails with the same sentence.
+ *
+ * Programs ignore SIGPIPE (signal(SIGPIPE, SIG_IGN)) before they use streams over TLS or pipes.
  */
 #ifndef IO_STREAM_H
 #define IO_STREAM_H
