@@ -52,8 +52,11 @@ void runs_release(struct runs *runs);
 void runs_clear(struct runs *runs);
 void runs_push(struct runs *runs, enum run_kind kind, uint32_t blocks, const struct name *name);
 uint32_t runs_blocks(const struct runs *runs); /* sum */
+uint32_t runs_chunks(const struct runs *runs); /* how many of them are data; 0: all is zero */
 
 bool block_is_zero(const void *block);
+/* Whether a chunk closes after this block of data, its `chunk_blocks`th, whatever comes next. */
+bool cutter_closes(const uint8_t *block, uint32_t chunk_blocks, bool coarse);
 
 /* Cut a whole region held in memory; `blocks` is its length (the tail of a short last block zeroed
  * by the caller). Names are not computed: name_runs does that. */

@@ -18,8 +18,8 @@ struct extents {
 };
 
 void extents_release(struct extents *list);
-/* Add a range at or after the start of the last one (the order a walk over a disk gives); joins it
- * to the last one where they touch. */
+/* Add a range, joined to those it overlaps or touches. Any order is right; the one a walk over a
+ * disk gives is fast. Bytes past 2^64 - 1 are left out. */
 void extents_append(struct extents *list, uint64_t offset, uint64_t length);
 /* Widen every range to multiples of `grain` (a power of two), at most to `size`; joins. */
 void extents_align(struct extents *list, uint64_t grain, uint64_t size);

@@ -4,8 +4,8 @@
  *
  * Blocks of 4 KiB are counted from the start of a segment. A disk is one segment, unless its
  * partition table (MBR with logical partitions, or GPT) has a partition that does not begin on a
- * 4 KiB boundary (old systems begin at sector 63): then a new segment begins at every such start,
- * and at the first byte after such a partition, so that file data sits on the grid of its own file
+ * 4 KiB boundary (old systems begin at sector 63): a new segment begins at every partition that is
+ * off the 4 KiB grid of the segment before it, so that file data sits on the grid of its own file
  * system. The layout is a function of the disk's bytes alone: equal disks have equal layouts.
  *
  * A region is 64 MiB of one segment counted from the segment's start (the last one shorter); it is
