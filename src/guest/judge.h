@@ -43,8 +43,11 @@ enum witness {
 struct judge {
 	int64_t started, deadline; /* ms, same clock as `now` */
 	int64_t settle_ms;	   /* after proof of life, wait so long for signs of failure */
+	int64_t grace_ms;	   /* evidence of a stop must stand so long without proof of life */
 	int64_t alive_at;	   /* 0: no proof yet */
 	int64_t stop_at;	   /* when evidence of a stop was first seen; 0: none */
+	int stop_weight;	   /* how much of it: judge.c */
+	bool stop_on_screen; /* seen on the screen only: gone when the screen shows it no more */
 	enum verdict verdict;
 	unsigned resets;
 	char alive_by[160]; /* the proof, one clause */
@@ -52,7 +55,7 @@ struct judge {
 	char failed[400]; /* what failed, comma-separated */
 	unsigned failed_count;
 	struct buf line;   /* serial: the line being received */
-	struct buf tail;   /* the last JUDGE_TAIL_BYTES of clean serial text */
+	struct buf tail;   /* the last JUDGE_TAIL_BYTES (up to twice that) of clean serial text */
 	struct buf screen; /* the last screen text, clean */
 };
 
@@ -65,8 +68,9 @@ enum verdict judge_tick(struct judge *j, int64_t now);
 /* One sentence: what was seen, when, where it stopped, what failed. */
 void judge_sentence(const struct judge *j, char *out, size_t size);
 
-/* Text without control sequences: ANSI escapes and controls dropped, invalid UTF-8 as '?',
- * CR LF as LF. Appended, at most `max` bytes. */
+/* Text without control sequences: ANSI escapes and controls dropped, invalid UTF-8 as '?'. What
+ * begins a new line on a terminal (CR LF, CR alone, a cursor movement to a place) gives LF.
+ * Appended, at most `max` bytes. */
 void text_clean(const char *text, size_t n, size_t max, struct buf *out);
 
 #endif
