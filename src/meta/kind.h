@@ -34,4 +34,16 @@ struct meta_tx {
 extern const struct meta_ops meta_sqlite_ops;
 extern const struct meta_ops meta_memory_ops;
 
+/* Helpers of the kinds, in meta.c. */
+
+/* The order of an index: its columns, then the key; `index` NULL is the key alone. Returns how many
+ * fields were put into `order`. */
+#define META_ORDER_MAX 4
+unsigned meta_order(const struct meta_table *t, const char *index,
+		    const struct field *order[META_ORDER_MAX]);
+const char *meta_key(const struct meta_table *t, const void *row);
+/* The refusal of a unique index, ERR_CONFLICT. */
+int meta_conflict(const struct meta_table *t, const struct meta_index *index, const void *row,
+		  const char *holder, struct err *e);
+
 #endif

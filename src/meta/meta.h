@@ -39,7 +39,8 @@ int meta_open(const char *where, struct meta **out, struct err *e);
 void meta_close(struct meta *m);
 
 int meta_begin(struct meta *m, bool write, struct meta_tx **out, struct err *e);
-/* Ends it in any case; `keep` false, or a failed write in it, undoes all its writes. */
+/* Ends it in any case; `keep` false, or a failed write in it, undoes all its writes: ERR_CONFLICT
+ * when they were to be kept. (Deleting what is not there is no failed write.) */
 int meta_end(struct meta_tx *tx, bool keep, struct err *e);
 
 /* The row of a key into `row` (overwritten; the caller releases). ERR_NOT_FOUND. */
@@ -68,7 +69,8 @@ struct meta_scan {
 };
 
 /* Call `each` for every row in order until it returns non-zero (which is returned); `row` is valid
- * during the call. */
+ * during the call. `each` may read in the same transaction; whether the scan sees what it writes to
+ * the same table is not said. */
 typedef int meta_row_fn(void *context, const void *row);
 int meta_scan(struct meta_tx *tx, const struct meta_table *t, const struct meta_scan *scan,
 	      meta_row_fn *each, void *context, struct err *e);
