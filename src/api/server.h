@@ -4,6 +4,7 @@
 #define API_SERVER_H
 
 #include "api/op.h"
+#include "base/mem.h"
 #include "job/service.h"
 
 struct api_config {
