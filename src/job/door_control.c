@@ -1,0 +1,589 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Enrolment and the control connection of a connector. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "io/file.h"
+#include "job/door_private.h"
+#include "wire/wire.h"
+
+/* --- enrolment --- */
+
+int door_enrol(struct connection *c, const struct buf *body, struct err *e)
+{
+	struct door *d = c->door;
+	struct door_enrol ask = {0};
+	struct door_enrolled answer = {0};
+	struct enrol_token_row token = {0};
+	struct connector_row row = {0};
+	struct meta_tx *tx = NULL;
+	struct buf ca = {0};
+	char hash[65], id[ID_BYTES];
+	int64_t now = clock_now_ms();
+	int r = wire_decode(&door_enrol_shape, body->data, body->len, &ask, e);
+	if (r < 0)
+		return -1;
+	struct name digest;
+	name_of(ask.token ? ask.token : "", ask.token ? strlen(ask.token) : 0, &digest);
+	name_hex(&digest, hash);
+	id_make(id, "c-", 17);
+	char *ca_file = xasprintf("%s/ca.pem", d->tls_dir);
+	r = file_read(ca_file, 64 * KIB, &ca, e);
+	free(ca_file);
+	if (r == 0)
+		r = meta_begin(d->service->meta, true, &tx, e);
+	if (r < 0)
+		goto out;
+	struct err none;
+	if (meta_get(tx, &meta_enrol_tokens, hash, &token, &none) < 0)
+		r = err_set(e, ERR_DENIED,
+			    "this registration token is unknown; make one with 'godwit connector "
+			    "token'");
+	else if (token.used_by)
+		r = err_set(e, ERR_DENIED, "this registration token was used already (by %s)",
+			    token.used_by);
+	else if (token.expires < now)
+		r = err_set(e, ERR_DENIED,
+			    "this registration token has expired; make a new one "
+			    "with 'godwit connector token'");
+	else
+		r = tls_sign_request(d->tls_dir, ask.request ? ask.request : "", id,
+				     CERTIFICATE_DAYS, &answer.certificate, e);
+	if (r == 0) {
+		text_set(&token.used_by, id);
+		text_set(&row.id, id);
+		text_set(&row.name, ask.name);
+		row.associated = now;
+		text_set(&row.reason, "has not connected yet");
+		r = meta_put(tx, &meta_enrol_tokens, &token, e);
+		if (r == 0)
+			r = meta_put(tx, &meta_connectors, &row, e);
+	}
+	if (meta_end(tx, r == 0, r == 0 ? e : &none) < 0)
+		r = -1;
+	if (r == 0) {
+		text_set(&answer.connector_id, id);
+		text_set(&answer.authority, buf_str(&ca));
+		r = door_send(c, DOOR_ENROLLED, &answer, e);
+		log_info("connector %s (%s) registered", id, ask.name ? ask.name : "no name");
+	}
+out:
+	buf_release(&ca);
+	shape_release(&door_enrol_shape, &ask);
+	shape_release(&door_enrolled_shape, &answer);
+	shape_release(meta_enrol_tokens.shape, &token);
+	shape_release(meta_connectors.shape, &row);
+	return r;
+}
+
+/* --- leases --- */
+
+struct run_list {
+	struct run_row *items;
+	size_t count, cap;
+};
+
+static int collect_run(void *context, const void *row)
+{
+	struct run_list *list = context;
+	VEC_GROW(list->items, list->count, list->cap);
+	shape_copy(meta_runs.shape, &list->items[list->count++], row);
+	return 0;
+}
+
+static void run_list_release(struct run_list *list)
+{
+	for (size_t i = 0; i < list->count; i++)
+		shape_release(meta_runs.shape, &list->items[i]);
+	free(list->items);
+}
+
+static int runs_of(struct meta_tx *tx, const char *connector_id, struct run_list *list,
+		   struct err *e)
+{
+	struct meta_scan scan = {
+	    .index = "connector", .equal_count = 1, .values = {{.text = connector_id}}};
+	return meta_scan(tx, &meta_runs, &scan, collect_run, list, e);
+}
+
+static bool run_is_live(const struct run_row *run)
+{
+	return strcmp(run->state, "PENDING") == 0 || strcmp(run->state, "ACTIVE") == 0;
+}
+
+/* The work of a run as its connector is told it. */
+static int describe(struct meta_tx *tx, const struct run_row *run, struct door_work *work,
+		    struct err *e)
+{
+	struct job_row job = {0};
+	struct image_row base = {0};
+	struct err none;
+	if (meta_get(tx, &meta_jobs, run->job_id, &job, e) < 0)
+		return -1;
+	text_set(&work->run_id, run->id);
+	text_set(&work->job_id, job.id);
+	work->token = run->token;
+	text_set(&work->vm_id, job.vm_id);
+	text_set(&work->point, run->point);
+	/* Only the connector that took the base point can find it again. */
+	if (text_equal(job.base_connector_id, run->connector_id))
+		text_set(&work->base_point, job.base_point);
+	if (job.base_image_id && meta_get(tx, &meta_images, job.base_image_id, &base, &none) == 0) {
+		const struct image_disk *disks = base.disks.items;
+		for (size_t i = 0; i < base.disks.count && i < LIMIT_DISKS_PER_SERVER; i++) {
+			struct door_base *b = list_push(&work->bases, sizeof *b);
+			struct name root;
+			text_set(&b->key, disks[i].key);
+			b->number = (int64_t)i;
+			b->size_bytes = disks[i].size_bytes;
+			if (disks[i].root && name_parse(disks[i].root, &root))
+				bytes_set(&b->root, root.bytes, NAME_BYTES);
+		}
+	}
+	shape_release(meta_jobs.shape, &job);
+	shape_release(meta_images.shape, &base);
+	return 0;
+}
+
+int door_lease(struct door *d, const char *run_id, const char *connector_id, int64_t now,
+	       struct door_work *work, struct err *e)
+{
+	struct meta_tx *tx;
+	struct run_row run = {0};
+	struct err none;
+	if (meta_begin(d->service->meta, true, &tx, e) < 0)
+		return -1;
+	int r = meta_get(tx, &meta_runs, run_id, &run, e);
+	if (r == 0 && !run_is_live(&run))
+		r = err_set(e, ERR_CONFLICT, "run %s is over", run_id);
+	if (r == 0) {
+		run.token++;
+		run.lease_expires = now + LEASE_MS;
+		text_set(&run.connector_id, connector_id);
+		r = meta_put(tx, &meta_runs, &run, e);
+	}
+	if (r == 0)
+		r = describe(tx, &run, work, e);
+	shape_release(meta_runs.shape, &run);
+	if (meta_end(tx, r == 0, r == 0 ? e : &none) < 0)
+		r = -1;
+	if (r < 0)
+		shape_release(&door_work_shape, work);
+	return r;
+}
+
+/* --- the control connection --- */
+
+struct control {
+	struct connection *c;
+	struct service *s;
+	/* An inventory that is arriving. */
+	int64_t import;
+	struct list machines;
+};
+
+static void machines_clear(struct control *k)
+{
+	struct list *list = &k->machines;
+	for (size_t i = 0; i < list->count; i++)
+		shape_release(&machine_shape, (struct machine *)list->items + i);
+	free(list->items);
+	*list = (struct list){0};
+}
+
+static int greet(struct control *k, const struct door_hello *hello, struct err *e)
+{
+	struct connection *c = k->c;
+	struct connector_row row = {0};
+	struct meta_tx *tx;
+	struct err none;
+	int64_t now = clock_now_ms();
+	if (hello->protocol != DOOR_PROTOCOL)
+		return err_set(e, ERR_INVALID,
+			       "this service speaks protocol %d, the connector %lld: install the "
+			       "same version on both",
+			       DOOR_PROTOCOL, (long long)hello->protocol);
+	if (meta_begin(k->s->meta, true, &tx, e) < 0)
+		return -1;
+	int r = meta_get(tx, &meta_connectors, c->connector_id, &row, &none);
+	if (r < 0 || row.disassociated)
+		r = err_set(e, ERR_DENIED,
+			    "connector %s was disassociated; register it again with a new token",
+			    c->connector_id);
+	if (r == 0) {
+		text_set(&row.version, hello->version);
+		text_set(&row.capabilities, hello->capabilities);
+		text_set(&row.manager_id, hello->manager_id);
+		text_set(&row.manager_name, hello->manager_name);
+		text_set(&row.manager_type, hello->manager_type);
+		text_set(&row.ip, hello->ip);
+		text_set(&row.mac, hello->mac);
+		text_set(&row.host, hello->host);
+		text_set(&row.reason, NULL);
+		row.healthy = 1;
+		row.last_seen = now;
+		r = meta_put(tx, &meta_connectors, &row, e);
+	}
+	shape_release(meta_connectors.shape, &row);
+	return meta_end(tx, r == 0, r == 0 ? e : &none) < 0 ? -1 : r;
+}
+
+struct point_want {
+	struct list *points;
+	const char *connector_id;
+};
+
+static int collect_point(void *context, const void *row)
+{
+	const struct job_row *job = row;
+	struct point_want *want = context;
+	if (job->base_point && text_equal(job->base_connector_id, want->connector_id) &&
+	    strcmp(job->state, "DELETED") != 0 && strcmp(job->state, "FAILED") != 0 &&
+	    strcmp(job->state, "COMPLETED") != 0) {
+		struct door_point *p = list_push(want->points, sizeof *p);
+		text_set(&p->vm_id, job->vm_id);
+		text_set(&p->point, job->base_point);
+	}
+	return 0;
+}
+
+/* What this connector still holds, and which points must stay where they are. */
+static int welcome(struct control *k, struct err *e)
+{
+	struct connection *c = k->c;
+	struct door_welcome w = {.heartbeat_ms = HEARTBEAT_MS};
+	struct run_list runs = {0};
+	struct meta_tx *tx;
+	struct err none;
+	int64_t now = clock_now_ms();
+	if (meta_begin(k->s->meta, true, &tx, e) < 0)
+		return -1;
+	text_set(&w.connector_id, c->connector_id);
+	struct meta_scan all = {0};
+	struct point_want want = {&w.points, c->connector_id};
+	int r = meta_scan(tx, &meta_jobs, &all, collect_point, &want, e);
+	if (r == 0)
+		r = runs_of(tx, c->connector_id, &runs, e);
+	for (size_t i = 0; i < runs.count && r == 0; i++) {
+		struct run_row *run = &runs.items[i];
+		enum stage stage = stage_from_word(run->stage);
+		if (!run_is_live(run) || stage > STAGE_CONVERTING)
+			continue;
+		if (stage <= STAGE_UPLOADING) {
+			run->lease_expires = now + LEASE_MS;
+			r = meta_put(tx, &meta_runs, run, e);
+		}
+		if (r == 0)
+			r = describe(tx, run, list_push(&w.held, sizeof(struct door_work)), e);
+	}
+	run_list_release(&runs);
+	if (meta_end(tx, r == 0, r == 0 ? e : &none) < 0)
+		r = -1;
+	if (r == 0)
+		r = door_send(c, DOOR_WELCOME, &w, e);
+	shape_release(&door_welcome_shape, &w);
+	return r;
+}
+
+static int heartbeat(struct control *k, const struct door_heartbeat *beat, struct err *e)
+{
+	struct connector_row row = {0};
+	struct run_list runs = {0};
+	struct meta_tx *tx;
+	struct err none;
+	int64_t now = clock_now_ms();
+	if (meta_begin(k->s->meta, true, &tx, e) < 0)
+		return -1;
+	int r = meta_get(tx, &meta_connectors, k->c->connector_id, &row, e);
+	if (r == 0 && row.disassociated)
+		r = err_set(e, ERR_DENIED, "connector %s was disassociated", row.id);
+	if (r == 0) {
+		row.last_seen = now;
+		row.healthy = beat->healthy != 0;
+		text_set(&row.reason, beat->healthy ? NULL : beat->reason);
+		r = meta_put(tx, &meta_connectors, &row, e);
+	}
+	if (r == 0)
+		r = runs_of(tx, k->c->connector_id, &runs, e);
+	for (size_t i = 0; i < runs.count && r == 0; i++)
+		if (run_is_live(&runs.items[i])) {
+			runs.items[i].lease_expires = now + LEASE_MS;
+			r = meta_put(tx, &meta_runs, &runs.items[i], e);
+		}
+	run_list_release(&runs);
+	shape_release(meta_connectors.shape, &row);
+	return meta_end(tx, r == 0, r == 0 ? e : &none) < 0 ? -1 : r;
+}
+
+static int inventory(struct control *k, struct door_inventory *part, struct err *e)
+{
+	int64_t now = clock_now_ms();
+	if (part->import != k->import) {
+		machines_clear(k);
+		k->import = part->import;
+	}
+	if (part->refusal)
+		return service_import_failed(k->s, k->c->connector_id, part->import, part->refusal,
+					     now, e);
+	if (k->machines.count + part->machines.count > LIMIT_SERVERS_PER_CONNECTOR) {
+		machines_clear(k);
+		return service_import_failed(k->s, k->c->connector_id, part->import,
+					     "the inventory has more than 20000 servers; use "
+					     "several connectors",
+					     now, e);
+	}
+	struct machine *from = part->machines.items;
+	for (size_t i = 0; i < part->machines.count; i++) {
+		struct machine *to = list_push(&k->machines, sizeof *to);
+		*to = from[i]; /* moved */
+	}
+	part->machines.count = 0;
+	if (!part->last)
+		return 0;
+	int r = service_import_arrived(k->s, k->c->connector_id, part->import, k->machines.items,
+				       k->machines.count, now, e);
+	machines_clear(k);
+	return r;
+}
+
+/* The job of a run that this connector holds under this token; ERR_DENIED else. */
+static int held_run(struct control *k, const char *run_id, int64_t token, char **job_id,
+		    struct err *e)
+{
+	struct run_row run = {0};
+	struct meta_tx *tx;
+	struct err none;
+	if (meta_begin(k->s->meta, false, &tx, e) < 0)
+		return -1;
+	int r = meta_get(tx, &meta_runs, run_id ? run_id : "", &run, e);
+	if (r == 0 && (!text_equal(run.connector_id, k->c->connector_id) || run.token != token ||
+		       !run_is_live(&run)))
+		r = err_set(e, ERR_DENIED,
+			    "run %s is not leased to connector %s under token %lld any more",
+			    run_id, k->c->connector_id, (long long)token);
+	if (r == 0)
+		*job_id = xstrdup(run.job_id);
+	shape_release(meta_runs.shape, &run);
+	meta_end(tx, true, &none);
+	return r;
+}
+
+struct disk_ids {
+	char **items;
+	size_t count, cap;
+	int64_t done;
+};
+
+static int collect_disk(void *context, const void *row)
+{
+	struct disk_ids *ids = context;
+	const struct run_disk_row *disk = row;
+	VEC_GROW(ids->items, ids->count, ids->cap);
+	ids->items[ids->count++] = xstrdup(disk->id);
+	ids->done += disk->bytes_done;
+	return 0;
+}
+
+/* What was read of an older point is of no use for a new one. */
+static int drop_disks(struct meta_tx *tx, struct run_row *run, struct err *e)
+{
+	struct disk_ids ids = {0};
+	struct meta_scan scan = {.index = "run", .equal_count = 1, .values = {{.text = run->id}}};
+	int r = meta_scan(tx, &meta_run_disks, &scan, collect_disk, &ids, e);
+	for (size_t i = 0; i < ids.count; i++) {
+		if (r == 0)
+			r = meta_delete(tx, &meta_run_disks, ids.items[i], e);
+		free(ids.items[i]);
+	}
+	free(ids.items);
+	run->bytes_reread += ids.done;
+	return r;
+}
+
+/* A new point, or the same found again: the run and its disks get their rows. */
+static int note_snapshot(struct control *k, const struct door_snapshot *shot, struct err *e)
+{
+	struct run_row run = {0};
+	struct meta_tx *tx;
+	struct err none;
+	if (shot->disks.count == 0 || shot->disks.count > LIMIT_DISKS_PER_SERVER || !shot->point)
+		return err_set(e, ERR_INVALID, "a point in time has 1 to %d disks",
+			       LIMIT_DISKS_PER_SERVER);
+	if (meta_begin(k->s->meta, true, &tx, e) < 0)
+		return -1;
+	int r = meta_get(tx, &meta_runs, shot->run_id, &run, e);
+	bool same = r == 0 && text_equal(run.point, shot->point);
+	const struct door_snapshot_disk *disks = shot->disks.items;
+	if (r == 0 && !same)
+		r = drop_disks(tx, &run, e);
+	run.bytes_total = 0;
+	text_set(&run.read_reason, NULL);
+	for (size_t i = 0; i < shot->disks.count && r == 0; i++) {
+		const struct door_snapshot_disk *d = &disks[i];
+		struct run_disk_row row = {0};
+		char id[2 * ID_BYTES];
+		snprintf(id, sizeof id, "%s.%lld", run.id, (long long)d->number);
+		if (meta_get(tx, &meta_run_disks, id, &row, &none) < 0) {
+			text_set(&row.id, id);
+			text_set(&row.run_id, run.id);
+			row.number = d->number;
+			text_set(&row.key, d->key);
+			row.bytes_total = d->changed_bytes >= 0 ? d->changed_bytes : d->size_bytes;
+		}
+		row.size_bytes = d->size_bytes;
+		if (d->reason)
+			text_set(&run.read_reason, d->reason);
+		run.bytes_total += row.bytes_total;
+		r = meta_put(tx, &meta_run_disks, &row, e);
+		shape_release(meta_run_disks.shape, &row);
+	}
+	if (r == 0) {
+		text_set(&run.point, shot->point);
+		text_set(&run.consistency, shot->consistency);
+		run.keeps_point = shot->keeps_point != 0;
+		bytes_set(&run.machine, shot->machine.data, shot->machine.len);
+		r = meta_put(tx, &meta_runs, &run, e);
+	}
+	shape_release(meta_runs.shape, &run);
+	return meta_end(tx, r == 0, r == 0 ? e : &none) < 0 ? -1 : r;
+}
+
+/* COPIED counts only when the intake said of every disk of the run that it is whole. */
+static int disk_is_whole(void *context, const void *row)
+{
+	const struct run_disk_row *disk = row;
+	(void)context;
+	return disk->root ? 0 : 1;
+}
+
+static int check_copied(struct control *k, const char *run_id, struct err *e)
+{
+	struct meta_tx *tx;
+	struct err none;
+	if (meta_begin(k->s->meta, false, &tx, e) < 0)
+		return -1;
+	struct meta_scan scan = {.index = "run", .equal_count = 1, .values = {{.text = run_id}}};
+	int r = meta_scan(tx, &meta_run_disks, &scan, disk_is_whole, NULL, e);
+	meta_end(tx, true, &none);
+	return r > 0 ? err_set(e, ERR_CONFLICT, "run %s has a disk without a root", run_id) : r;
+}
+
+/* What a connector says of a run. A stale word (an older lease) is answered with CANCEL and
+ * otherwise ignored: the connector may not have heard yet. */
+static int about_run(struct control *k, uint16_t type, const char *run_id, int64_t token,
+		     const void *message, struct err *e)
+{
+	char *job_id = NULL;
+	struct job_event event = {0};
+	int64_t now = clock_now_ms();
+	int r = held_run(k, run_id, token, &job_id, e);
+	if (r < 0)
+		goto refused;
+	if (type == DOOR_STAGE) {
+		event.kind = RUN_STAGE;
+		event.stage = stage_from_word(((const struct door_stage *)message)->stage);
+		if (event.stage > STAGE_UPLOADING || event.stage == STAGE_SCHEDULED)
+			r = err_set(e, ERR_INVALID, "a connector cannot put a run into that stage");
+	} else if (type == DOOR_SNAPSHOT) {
+		event.kind = RUN_SNAPSHOT;
+		r = note_snapshot(k, message, e);
+	} else if (type == DOOR_COPIED) {
+		event.kind = RUN_COPIED;
+		r = check_copied(k, run_id, e);
+	} else {
+		const struct door_failed *failed = message;
+		event.kind = RUN_FAILED;
+		event.error = err_kind_from_word(failed->kind ? failed->kind : "io");
+		event.text = failed->text ? failed->text : "the connector gave no reason";
+	}
+	if (r == 0)
+		r = service_job_event(k->s, job_id, &event, now, NULL, e);
+	free(job_id);
+	if (r == 0)
+		return 0;
+refused:
+	log_warn("door: %s from %s about run %s: %s", door_word(type), k->c->connector_id,
+		 run_id ? run_id : "?", e->text);
+	if (e->kind == ERR_DENIED || e->kind == ERR_NOT_FOUND) {
+		struct door_run cancel = {.run_id = (char *)run_id, .token = token};
+		return door_send(k->c, DOOR_CANCEL, &cancel, e);
+	}
+	return e->kind == ERR_CONFLICT || e->kind == ERR_INVALID ? 0 : -1;
+}
+
+static int hear(struct control *k, uint16_t type, const struct buf *body, struct err *e)
+{
+	const struct shape *shape = door_shape(type);
+	union {
+		struct door_heartbeat heartbeat;
+		struct door_inventory inventory;
+		struct door_stage stage;
+		struct door_snapshot snapshot;
+		struct door_run run;
+		struct door_failed failed;
+	} m;
+	if (type != DOOR_HEARTBEAT && type != DOOR_INVENTORY && type != DOOR_STAGE &&
+	    type != DOOR_SNAPSHOT && type != DOOR_COPIED && type != DOOR_FAILED &&
+	    type != DOOR_RELEASED)
+		return err_set(e, ERR_INVALID, "a connector does not say %s here", door_word(type));
+	if (wire_decode(shape, body->data, body->len, &m, e) < 0)
+		return -1;
+	int r = 0;
+	switch (type) {
+	case DOOR_HEARTBEAT: r = heartbeat(k, &m.heartbeat, e); break;
+	case DOOR_INVENTORY: r = inventory(k, &m.inventory, e); break;
+	case DOOR_STAGE: r = about_run(k, type, m.stage.run_id, m.stage.token, &m, e); break;
+	case DOOR_SNAPSHOT:
+		r = about_run(k, type, m.snapshot.run_id, m.snapshot.token, &m, e);
+		break;
+	case DOOR_COPIED: r = about_run(k, type, m.run.run_id, m.run.token, &m, e); break;
+	case DOOR_FAILED: r = about_run(k, type, m.failed.run_id, m.failed.token, &m, e); break;
+	default: log_info("connector %s released run %s", k->c->connector_id, m.run.run_id); break;
+	}
+	shape_release(shape, &m);
+	return r;
+}
+
+int door_control(struct connection *c, const struct buf *body, struct err *e)
+{
+	struct control k = {.c = c, .s = c->door->service};
+	struct door_hello hello = {0};
+	struct buf frame = {0};
+	uint16_t type;
+	if (!c->connector_id)
+		return err_set(e, ERR_DENIED,
+			       "a control connection needs the connector's certificate");
+	if (wire_decode(&door_hello_shape, body->data, body->len, &hello, e) < 0)
+		return -1;
+	int r = greet(&k, &hello, e);
+	shape_release(&door_hello_shape, &hello);
+	stream_set_timeout(c->stream, UNHEALTHY_AFTER_MS);
+	if (r == 0)
+		r = welcome(&k, e);
+	if (r == 0) {
+		c->control = true;
+		door_link(c);
+		log_info("connector %s is connected", c->connector_id);
+		if (k.s->wake)
+			k.s->wake(k.s->wake_context);
+	}
+	while (r == 0) {
+		int got = frame_read(c->stream, &type, &frame, e);
+		if (got <= 0) {
+			r = got;
+			break;
+		}
+		r = hear(&k, type, &frame, e);
+		if (type != DOOR_HEARTBEAT && k.s->wake)
+			k.s->wake(k.s->wake_context);
+	}
+	log_info("connector %s is gone", c->connector_id);
+	buf_release(&frame);
+	machines_clear(&k);
+	return r;
+}
