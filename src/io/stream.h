@@ -4,7 +4,8 @@
  * writes only; one thread may read while others write (a whole write, so a whole frame, at a time). An
  * error sticks: what comes after it fails with the same sentence.
  *
- * Programs ignore SIGPIPE (signal(SIGPIPE, SIG_IGN)) before they use streams over TLS or pipes.
+ * Programs ignore SIGPIPE (signal(SIGPIPE, SIG_IGN)) before they use streams over pipes;
+ * over sockets and TLS none is raised.
  */
 #ifndef IO_STREAM_H
 #define IO_STREAM_H

@@ -16,7 +16,8 @@ struct tls; /* keys and trust of one side; may be used by many threads */
 
 /* Make a self-signed authority (10 years) and a server certificate under it for `hosts` (comma-
  * separated names and addresses, e.g. "localhost,127.0.0.1,::1") in `dir` unless they are there:
- * ca.pem, ca.key, server.pem, server.key. */
+ * ca.pem, ca.key, server.pem, server.key. A server certificate that lacks one of the hosts is made
+ * anew under the same authority. */
 int tls_make_authority(const char *dir, const char *hosts, struct err *e);
 
 /* A server that asks for client certificates of its authority but lets a client without one in
@@ -28,8 +29,11 @@ int tls_client(const char *ca_file, const char *fingerprint, const char *cert_fi
 	       const char *key_file, struct tls **out, struct err *e);
 void tls_free(struct tls *tls);
 
-/* Handshake on a connected descriptor (taken). `host` (client) is checked against the certificate
- * unless NULL. ERR_DENIED with the reason when a side is not trusted. */
+/* Handshake on a connected descriptor (taken, closed on failure). `host` (client) is checked against
+ * the certificate unless NULL. ERR_DENIED with the reason when the other side is not trusted. A
+ * server that does not trust the client says so after the handshake (TLS 1.3): the client's first
+ * read fails, with ERR_DENIED unless the reason was lost with the connection. No SIGPIPE comes of
+ * these streams. */
 int tls_accept(struct tls *tls, int fd, struct stream **out, struct err *e);
 int tls_connect(struct tls *tls, int fd, const char *host, struct stream **out, struct err *e);
 
