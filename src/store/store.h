@@ -54,7 +54,8 @@ struct store_space {
 struct store;
 
 /* Open a store. `where` is "kind:place" ("dir:/var/lib/godwit/store", "memory:"), a bare path
- * means dir. With `create` a missing one is made. Read-only stores see what the writer committed,
+ * means dir. "dir:PATH?reserve=SIZE" keeps that much of the file system free instead of 1G; with
+ * less a put is ERR_FULL. "memory:NAME" is shared by its openers in this process. With `create` a missing one is made. Read-only stores see what the writer committed,
  * also later commits. ERR_BUSY when another writer holds it. */
 int store_open(const char *where, bool write, bool create, struct store **out, struct err *e);
 void store_close(struct store *s);
@@ -71,10 +72,12 @@ int store_put(struct store *s, const char *group, const struct record *r, struct
 /* The plain bytes of a name, decompressed and hashed against it, appended to `plain`. */
 int store_get(struct store *s, const struct name *name, struct buf *plain, struct err *e);
 
-/* Make all that was put durable. `space` may be NULL. */
+/* Make all that was put durable. `space` may be NULL. When it fails, what was put since the last
+ * commit may be forgotten: `has` tells, and the caller puts it again. */
 int store_commit(struct store *s, struct store_space *space, struct err *e);
 
-/* Set (or with data NULL, delete) a reference. Names are [a-z0-9._-]. */
+/* Set (or with data NULL, delete) a reference. Names are [a-z0-9._-], groups
+ * [a-zA-Z0-9._-]{1,64}; neither begins with a dot. */
 int store_ref_set(struct store *s, const char *ref, const void *data, size_t n, struct err *e);
 /* Call `each` for every reference, in no order, until it returns non-zero (which is returned). */
 typedef int store_ref_fn(void *context, const char *ref, const uint8_t *data, size_t n);

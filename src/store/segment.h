@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Segments: immutable sorted files of 32-byte entries. Those of the index say where a name is
+ * (20-byte prefix, pack, offset, stored length), those of a group which names it put (32 bytes).
+ * Every byte: man/godwit-store.5. Parsing and searching are pure functions of bytes.
+ *
+ *   header 64 | pack names, 32 each | entries, 32 each, sorted | replaced segments, 8 each
+ */
+#ifndef STORE_SEGMENT_H
+#define STORE_SEGMENT_H
+
+#include <stdbool.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "block/name.h"
+
+#define SEGMENT_HEADER_BYTES 64
+#define SEGMENT_ENTRY_BYTES  32
+#define INDEX_PREFIX_BYTES   20
+
+enum segment_kind { SEGMENT_INDEX, SEGMENT_KNOWN };
+
+/* A segment in memory; points into it. */
+struct store_segment {
+	enum segment_kind kind;
+	const uint8_t *packs;
+	uint32_t pack_count;
+	const uint8_t *entries;
+	uint64_t count;
+	const uint8_t *replaced; /* numbers of the segments that this one was merged from */
+	uint32_t replaced_count;
+	uint64_t record_bytes; /* of the records it lists, with their headers */
+};
+
+/* Where the index says a record is. */
+struct place {
+	struct name pack;
+	uint32_t offset, stored_len;
+};
+
+/* ERR_CORRUPT with what is wrong: sizes, checksums, order, packs that do not exist. */
+int segment_parse(enum segment_kind kind, const uint8_t *data, size_t n, struct store_segment *out,
+		  struct err *e);
+/* True when an entry has the name (or of the index, its first 20 bytes). `place` may be NULL. */
+bool segment_find(const struct store_segment *s, const struct name *name, struct place *place);
+
+void index_entry_encode(const struct name *name, uint32_t pack, uint32_t offset,
+			uint32_t stored_len, uint8_t out[SEGMENT_ENTRY_BYTES]);
+/* Sort entries in place, for a segment in memory. */
+void segment_sort(uint8_t *entries, uint64_t count);
+
+/* Write one durable file at `path` (aside, not yet renamed) with the entries of all parts, each
+ * once. */
+int segment_write(const char *path, const struct store_segment *parts, size_t part_count,
+		  const uint64_t *replaced, size_t replaced_count, struct err *e);
+
+#endif

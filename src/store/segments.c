@@ -1,0 +1,362 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/segments.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "store/disk.h"
+
+#define SEGMENTS_MAX	 8  /* more are merged */
+#define REFRESH_ATTEMPTS 64 /* a writer would have to merge during each of them */
+
+static char *segment_path(const struct segments *s, uint64_t number)
+{
+	return xasprintf("%s/%016llx.%s", s->dir, (unsigned long long)number,
+			 s->kind == SEGMENT_INDEX ? "idx" : "ids");
+}
+
+static int number_compare(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+	return (x > y) - (x < y);
+}
+
+/* The numbers in the directory, sorted. */
+static int list_numbers(const struct segments *s, uint64_t **numbers, size_t *count, struct err *e)
+{
+	size_t cap = 0;
+	*numbers = NULL;
+	*count = 0;
+	DIR *dir = opendir(s->dir);
+	if (!dir && errno == ENOENT)
+		return 0;
+	if (!dir)
+		return err_errno(e, errno, "cannot read the directory %s", s->dir);
+	const struct dirent *entry;
+	while ((errno = 0, entry = readdir(dir))) {
+		char *end;
+		if (entry->d_name[0] == '.')
+			continue;
+		uint64_t number = strtoull(entry->d_name, &end, 16);
+		if (end != entry->d_name + 16 || (strcmp(end, ".idx") && strcmp(end, ".ids")))
+			continue;
+		VEC_GROW(*numbers, *count, cap);
+		(*numbers)[(*count)++] = number;
+	}
+	int errnum = errno;
+	closedir(dir);
+	if (errnum) {
+		free(*numbers);
+		return err_errno(e, errnum, "cannot read the directory %s", s->dir);
+	}
+	if (*count)
+		qsort(*numbers, *count, sizeof **numbers, number_compare);
+	return 0;
+}
+
+static bool numbers_equal(const uint64_t *a, size_t a_count, const uint64_t *b, size_t b_count)
+{
+	return a_count == b_count && (a_count == 0 || memcmp(a, b, a_count * sizeof *a) == 0);
+}
+
+static void file_release(struct segment_file *f)
+{
+	if (f->map)
+		munmap(f->map, f->size);
+	*f = (struct segment_file){0};
+}
+
+static int file_map(const char *path, struct segment_file *f, struct err *e)
+{
+	struct stat st;
+	int result = -1, fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return err_errno(e, errno, "cannot open %s", path);
+	if (fstat(fd, &st) < 0) {
+		err_errno(e, errno, "cannot look at %s", path);
+		goto out;
+	}
+	if (st.st_size < SEGMENT_HEADER_BYTES) {
+		err_set(e, ERR_CORRUPT, "it is cut short");
+		goto out;
+	}
+	f->size = (size_t)st.st_size;
+	f->map = mmap(NULL, f->size, PROT_READ, MAP_SHARED, fd, 0);
+	if (f->map == MAP_FAILED) {
+		f->map = NULL;
+		err_errno(e, errno, "cannot map %s", path);
+		goto out;
+	}
+	result = 0;
+out:
+	close(fd);
+	return result;
+}
+
+static int file_load(const struct segments *s, uint64_t number, struct segment_file *f,
+		     struct err *e)
+{
+	char *path = segment_path(s, number);
+	*f = (struct segment_file){.number = number};
+	int result = file_map(path, f, e);
+	if (result == 0)
+		result = segment_parse(s->kind, f->map, f->size, &f->segment, e);
+	if (result < 0) {
+		file_release(f);
+		if (e && e->kind == ERR_CORRUPT)
+			err_prefix(e, "%s is damaged", path);
+	}
+	free(path);
+	return result;
+}
+
+static bool replaced_by(const struct segment_file *by, uint64_t number)
+{
+	for (uint32_t i = 0; i < by->segment.replaced_count; i++) {
+		uint64_t other = 0;
+		const uint8_t *p = by->segment.replaced + i * 8ull;
+		for (unsigned b = 0; b < 8; b++)
+			other |= (uint64_t)p[b] << (8 * b);
+		if (other == number)
+			return true;
+	}
+	return false;
+}
+
+static void move_to_lost(const struct segments *s, uint64_t number, const char *lost)
+{
+	struct err e = {0};
+	char *from = segment_path(s, number);
+	char *name = strrchr(from, '/') + 1;
+	char *to = xasprintf("%s/%s", lost, name);
+	if (disk_rename(from, to, &e) == 0)
+		log_debug("%s is damaged; it is kept as %s", from, to);
+	else
+		log_debug("%s is damaged: %s", from, e.text);
+	free(to);
+	free(from);
+}
+
+static struct segment_file *file_of(struct segment_file *files, size_t count, uint64_t number)
+{
+	for (size_t i = 0; i < count; i++)
+		if (files[i].number == number)
+			return &files[i];
+	return NULL;
+}
+
+static bool replaced_by_any(const struct segment_file *files, size_t count, uint64_t number)
+{
+	for (size_t i = 0; i < count; i++)
+		if (replaced_by(&files[i], number))
+			return true;
+	return false;
+}
+
+static void files_release_except(struct segment_file *files, size_t count,
+				 struct segment_file *except, size_t except_count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (!file_of(except, except_count, files[i].number))
+			file_release(&files[i]);
+	free(files);
+}
+
+/* Take in what `numbers` lists, keeping what is mapped already. On failure `s` is unchanged. */
+static int take_in(struct segments *s, const uint64_t *numbers, size_t count, const char *lost,
+		   struct err *e)
+{
+	struct segment_file *files = xcalloc(count, sizeof *files);
+	size_t taken = 0;
+	/* From the newest, as a segment is replaced only by newer ones. */
+	for (size_t i = count; i-- > 0;) {
+		struct err why = {0};
+		struct segment_file *mapped = file_of(s->files, s->count, numbers[i]);
+		if (replaced_by_any(files, taken, numbers[i]))
+			continue;
+		if (mapped) {
+			files[taken++] = *mapped;
+		} else if (file_load(s, numbers[i], &files[taken], &why) == 0) {
+			taken++;
+		} else if (lost && why.kind == ERR_CORRUPT) {
+			move_to_lost(s, numbers[i], lost);
+		} else {
+			files_release_except(files, taken, s->files, s->count);
+			return err_set(e, why.kind, "%s", why.text);
+		}
+	}
+	files_release_except(s->files, s->count, files, taken);
+	s->files = files;
+	s->count = taken;
+	if (count && numbers[count - 1] >= s->next_number)
+		s->next_number = numbers[count - 1] + 1;
+	return 0;
+}
+
+static int reload(struct segments *s, const char *lost, struct err *e)
+{
+	for (unsigned attempt = 0;; attempt++) {
+		uint64_t *numbers, *again;
+		size_t count, again_count;
+		struct err why = {0};
+		if (list_numbers(s, &numbers, &count, e) < 0)
+			return -1;
+		if (s->listed && numbers_equal(numbers, count, s->listed, s->listed_count)) {
+			free(numbers);
+			return attempt > 0;
+		}
+		int result = take_in(s, numbers, count, lost, &why);
+		/* A listing that runs beside a merge might show neither the old nor the new, so it
+		 * counts only when the next one is the same. */
+		bool same = false;
+		if (result == 0 && list_numbers(s, &again, &again_count, &why) == 0) {
+			same = numbers_equal(numbers, count, again, again_count) || lost;
+			free(again);
+		}
+		free(s->listed);
+		s->listed = NULL;
+		s->listed_count = 0;
+		if (same) {
+			s->listed = numbers ? numbers : xcalloc(1, sizeof *numbers);
+			s->listed_count = count;
+			return 1;
+		}
+		free(numbers);
+		/* A file that was listed and is gone was merged into another meanwhile. */
+		if ((result < 0 && why.kind != ERR_NOT_FOUND) || attempt >= REFRESH_ATTEMPTS)
+			return err_set(e, why.kind ? why.kind : ERR_BUSY, "%s",
+				       why.kind ? why.text : "the index changes all the time");
+	}
+}
+
+int segments_load(struct segments *s, enum segment_kind kind, const char *dir, const char *lost,
+		  struct err *e)
+{
+	*s = (struct segments){.kind = kind, .dir = xstrdup(dir), .next_number = 1};
+	if (reload(s, lost, e) < 0) {
+		segments_release(s);
+		return -1;
+	}
+	return 0;
+}
+
+int segments_refresh(struct segments *s, struct err *e)
+{
+	return reload(s, NULL, e);
+}
+
+void segments_release(struct segments *s)
+{
+	for (size_t i = 0; i < s->count; i++)
+		file_release(&s->files[i]);
+	free(s->files);
+	free(s->listed);
+	free(s->dir);
+	*s = (struct segments){0};
+}
+
+bool segments_find(const struct segments *s, const struct name *name, struct place *place)
+{
+	for (size_t i = 0; i < s->count; i++) /* from the newest */
+		if (segment_find(&s->files[i].segment, name, place))
+			return true;
+	return false;
+}
+
+static int add(struct segments *s, const struct store_segment *parts, size_t part_count,
+	       const uint64_t *replaced, size_t replaced_count, const char *temp, bool *renamed,
+	       struct err *e)
+{
+	uint64_t number = s->next_number;
+	*renamed = false;
+	if (segment_write(temp, parts, part_count, replaced, replaced_count, e) < 0)
+		return -1;
+	char *path = segment_path(s, number);
+	int result = disk_rename(temp, path, e);
+	if (result == 0) {
+		*renamed = true;
+		s->next_number++;
+		result = disk_sync_dir(s->dir, e);
+	} else {
+		disk_remove(temp, NULL);
+	}
+	if (*renamed && segments_refresh(s, result == 0 ? e : NULL) < 0)
+		result = -1;
+	free(path);
+	return result;
+}
+
+int segments_add(struct segments *s, const struct store_segment *segment, const char *temp,
+		 bool *renamed, struct err *e)
+{
+	return add(s, segment, 1, NULL, 0, temp, renamed, e);
+}
+
+static int smaller_first(const void *a, const void *b)
+{
+	uint64_t x = ((const struct segment_file *)a)->segment.count;
+	uint64_t y = ((const struct segment_file *)b)->segment.count;
+	return (x > y) - (x < y);
+}
+
+/* Merge the smallest segments, and each next one that is at most twice as large as those together:
+ * an entry is written again only when what holds it grows by half. */
+static int merge(struct segments *s, const char *temp, struct err *e)
+{
+	struct segment_file *files = xcalloc(s->count, sizeof *files);
+	struct store_segment *parts = xcalloc(s->count, sizeof *parts);
+	uint64_t *numbers = xcalloc(s->count, sizeof *numbers);
+	uint64_t sum = 0;
+	size_t n = 0;
+	bool renamed;
+	memcpy(files, s->files, s->count * sizeof *files);
+	qsort(files, s->count, sizeof *files, smaller_first);
+	while (n < s->count && (n < 2 || files[n].segment.count <= 2 * sum)) {
+		parts[n] = files[n].segment;
+		numbers[n] = files[n].number;
+		sum += files[n++].segment.count;
+	}
+	int result = add(s, parts, n, numbers, n, temp, &renamed, e);
+	free(files);
+	free(parts);
+	free(numbers);
+	return result;
+}
+
+int segments_tidy(struct segments *s, const char *temp, struct err *e)
+{
+	/* What an earlier merge replaced goes now and not at once, so that a reader that listed
+	 * the directory before that merge had time to open the files. */
+	bool removed = false;
+	for (size_t i = 0; i < s->listed_count; i++) {
+		if (file_of(s->files, s->count, s->listed[i]))
+			continue;
+		if (!removed && disk_sync_dir(s->dir, e) < 0)
+			return -1; /* what replaces it must be durable first */
+		char *path = segment_path(s, s->listed[i]);
+		int result = disk_remove(path, e);
+		free(path);
+		if (result < 0)
+			return -1;
+		removed = true;
+	}
+	if (removed && segments_refresh(s, e) < 0)
+		return -1;
+	return s->count > SEGMENTS_MAX ? merge(s, temp, e) : 0;
+}
+
+uint64_t segments_record_bytes(const struct segments *s)
+{
+	uint64_t sum = 0;
+	for (size_t i = 0; i < s->count; i++)
+		sum += s->files[i].segment.record_bytes;
+	return sum;
+}
