@@ -22,7 +22,8 @@ int version_open(struct store *store, const struct name *root, uint64_t cache_by
 void version_close(struct version *v);
 uint64_t version_size(const struct version *v);
 int version_read(struct version *v, void *to, uint64_t offset, uint32_t length, struct err *e);
-/* The first extent at `offset`: its length (at most `length`) and whether it reads as zero. */
+/* The extent at `offset`: its length (at most `length`, and perhaps shorter than it goes on) and
+ * whether it reads as zero. */
 int version_extent(struct version *v, uint64_t offset, uint64_t length, uint64_t *extent_length,
 		   bool *zero, struct err *e);
 
@@ -34,12 +35,15 @@ struct serve_disk {
 };
 
 /* Start nbdkit with our plugin on a unix socket (mode 0600) with the given exports, read-only;
- * returns when it accepts connections. The child dies with us unless keep_alive. */
+ * returns when it accepts connections. The child dies with the calling thread unless keep_alive;
+ * `log_file` (may be NULL) gets what it says. The plugin is found beside the running program, or
+ * where GODWIT_LIBEXEC points. */
 int image_serve(const char *store_where, const struct serve_disk *disks, unsigned count,
 		const char *socket_path, const char *log_file, bool keep_alive, pid_t *pid,
 		struct err *e);
 
-/* Make a qcow2 file over an export of a served socket (qemu-img create -b nbd+unix://…). */
+/* Make a qcow2 file over an export of a served socket (qemu-img create -b nbd+unix://…); size 0 is
+ * the export's own. */
 int image_overlay(const char *socket_path, const char *export_name, uint64_t size_bytes,
 		  const char *overlay_path, struct err *e);
 

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "image/image.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/limits.h"
+#include "base/text.h"
+#include "image/serve.h"
+#include "io/process.h"
+
+#define PLUGIN		 "nbdkit-godwit-plugin.so"
+#define START_TIMEOUT_MS 30000
+#define START_POLL_MS	 20
+#define OVERLAY_MS	 60000
+
+char *serve_uri(const char *socket_path, const char *export_name)
+{
+	struct buf uri = {0};
+
+	buf_printf(&uri, "nbd+unix:///%s?socket=", export_name);
+	for (const char *p = socket_path; *p; p++) {
+		bool plain = (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') ||
+			     (*p >= '0' && *p <= '9') || strchr("/-._~", *p);
+
+		if (plain)
+			buf_add_byte(&uri, (uint8_t)*p);
+		else
+			buf_printf(&uri, "%%%02X", (unsigned char)*p);
+	}
+	return buf_detach_str(&uri);
+}
+
+void serve_last_line(const char *log_file, char *out, size_t size)
+{
+	char tail[1024];
+	int fd = log_file ? open(log_file, O_RDONLY | O_CLOEXEC) : -1;
+	off_t end;
+	ssize_t n;
+	char *line;
+
+	out[0] = 0;
+	if (fd < 0)
+		return;
+	end = lseek(fd, 0, SEEK_END);
+	n = pread(fd, tail, sizeof tail - 1,
+		  end > (off_t)sizeof tail - 1 ? end - (off_t)sizeof tail + 1 : 0);
+	close(fd);
+	while (n > 0 && strchr("\r\n ", tail[n - 1]))
+		n--;
+	if (n <= 0)
+		return;
+	tail[n] = 0;
+	line = strrchr(tail, '\n');
+	snprintf(out, size, "%s", line ? line + 1 : tail);
+}
+
+static int set_address(struct sockaddr_un *address, const char *path, struct err *e)
+{
+	size_t room = sizeof address->sun_path;
+
+	*address = (struct sockaddr_un){.sun_family = AF_UNIX};
+	if ((size_t)snprintf(address->sun_path, room, "%s", path) >= room)
+		return err_set(e, ERR_INVALID,
+			       "the path '%s…' is longer than the %zu bytes that a unix socket "
+			       "allows; use a shorter folder",
+			       address->sun_path, room - 1);
+	return 0;
+}
+
+static bool accepts(const struct sockaddr_un *address)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	bool ok = fd >= 0 && connect(fd, (const struct sockaddr *)address, sizeof *address) == 0;
+
+	if (fd >= 0)
+		close(fd);
+	return ok;
+}
+
+static int wait_until_ready(pid_t pid, const struct sockaddr_un *address, const char *log_file,
+			    struct err *e)
+{
+	int64_t end = clock_mono_ms() + START_TIMEOUT_MS;
+	int status;
+
+	while (!accepts(address)) {
+		int ended = process_wait(pid, START_POLL_MS, &status, e);
+
+		if (ended < 0)
+			return -1;
+		if (ended) {
+			char line[300];
+
+			serve_last_line(log_file, line, sizeof line);
+			return err_set(e, ERR_IO, "the NBD server nbdkit did not start: %s",
+				       *line ? line : "it says nothing of why");
+		}
+		if (clock_mono_ms() > end) {
+			process_stop(pid, 1000);
+			return err_set(e, ERR_UNAVAILABLE,
+				       "the NBD server nbdkit did not listen on '%s' within %d s",
+				       address->sun_path, START_TIMEOUT_MS / 1000);
+		}
+	}
+	return 0;
+}
+
+/* The socket is made with mode 0700 at once and is 0600 when we return. The umask is the whole
+ * process's: what another thread makes in that moment is closed to others too, never opened. */
+static int start_private(const struct process_plan *plan, pid_t *pid, struct err *e)
+{
+	mode_t before = umask(0077);
+	int result = process_start(plan, pid, e);
+
+	umask(before);
+	return result;
+}
+
+int image_serve(const char *store_where, const struct serve_disk *disks, unsigned count,
+		const char *socket_path, const char *log_file, bool keep_alive, pid_t *pid,
+		struct err *e)
+{
+	const char *argv[16 + LIMIT_DISKS_PER_SERVER] = {
+	    "nbdkit", "--foreground", "--readonly", "--log=stderr", "--unix", socket_path};
+	char *disk_args[LIMIT_DISKS_PER_SERVER];
+	char *plugin = process_sibling(PLUGIN), *store_arg = xasprintf("store=%s", store_where);
+	struct process_plan plan = {.argv = argv, .log_file = log_file, .keep_alive = keep_alive};
+	struct sockaddr_un address;
+	unsigned n = 6;
+	int result = -1;
+
+	if (count == 0 || count > LIMIT_DISKS_PER_SERVER) {
+		err_set(e, ERR_INVALID, "%u disks cannot be served; from 1 to %d can", count,
+			LIMIT_DISKS_PER_SERVER);
+		count = 0;
+		goto out;
+	}
+	argv[n++] = plugin;
+	argv[n++] = store_arg;
+	for (unsigned i = 0; i < count; i++) {
+		char hex[NAME_HEX_BYTES];
+
+		name_hex(&disks[i].root, hex);
+		disk_args[i] = xasprintf("%s=%s", disks[i].export_name, hex);
+		argv[n++] = disk_args[i];
+	}
+	if (set_address(&address, socket_path, e) < 0)
+		goto out;
+	if (unlink(socket_path) < 0 && errno != ENOENT) {
+		err_errno(e, errno, "cannot remove the old socket '%s'", socket_path);
+		goto out;
+	}
+	if (start_private(&plan, pid, e) < 0)
+		goto out;
+	result = wait_until_ready(*pid, &address, log_file, e);
+	if (result == 0 && chmod(socket_path, 0600) < 0) {
+		result = err_errno(e, errno, "cannot make the socket '%s' private", socket_path);
+		process_stop(*pid, 1000);
+	}
+out:
+	for (unsigned i = 0; i < count; i++)
+		free(disk_args[i]);
+	free(store_arg);
+	free(plugin);
+	return result;
+}
+
+int image_overlay(const char *socket_path, const char *export_name, uint64_t size_bytes,
+		  const char *overlay_path, struct err *e)
+{
+	char *uri = serve_uri(socket_path, export_name);
+	char *size = xasprintf("%" PRIu64, size_bytes);
+	const char *const argv[] = {"qemu-img",
+				    "create",
+				    "-q",
+				    "-f",
+				    "qcow2",
+				    "-F",
+				    "raw",
+				    "-b",
+				    uri,
+				    overlay_path,
+				    size_bytes ? size : NULL,
+				    NULL};
+	struct process_plan plan = {.argv = argv};
+	int result = process_run(&plan, OVERLAY_MS, 0, NULL, e);
+
+	if (result < 0)
+		err_prefix(e, "cannot make the overlay '%s'", overlay_path);
+	free(size);
+	free(uri);
+	return result;
+}

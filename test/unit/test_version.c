@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "test.h"
+
+#include "base/limits.h"
+#include "image/image.h"
+
+/* Not a multiple of a block, three regions: mixed, all zero, mixed. */
+#define DISK_BYTES (2ull * REGION_BYTES + 5 * MIB + 513)
+
+struct fixture {
+	uint8_t *disk;
+	struct store *store;
+	struct name root;
+	struct name some_chunk;
+	struct version *version;
+};
+
+static uint32_t noise_state = 1;
+
+static void noise(uint8_t *to, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		noise_state = noise_state * 1664525u + 1013904223u;
+		to[i] = (uint8_t)(noise_state >> 24);
+	}
+}
+
+static void put_chunk(struct store *store, const struct name *name, const uint8_t *data, size_t n)
+{
+	struct buf scratch = {0};
+	struct record r = {.name = *name, .kind = RECORD_CHUNK};
+
+	record_pack(&r, CODEC_ZSTD, 1, data, (uint32_t)n, &scratch);
+	assert_ok(store_put(store, NULL, &r, err));
+	buf_release(&scratch);
+}
+
+/* Cut a region of the disk and put its chunks and its page; the zero name when it is all zero. */
+static void put_region(struct fixture *f, uint64_t offset, uint32_t length, struct name *page)
+{
+	uint32_t blocks = (length + BLOCK_BYTES - 1) / BLOCK_BYTES, at = 0;
+	uint8_t *region = xcalloc(blocks, BLOCK_BYTES);
+	struct runs runs = {0};
+	struct buf node = {0};
+	bool data = false;
+
+	memcpy(region, f->disk + offset, length);
+	cut_region(region, blocks, &runs);
+	name_runs(region, &runs);
+	for (uint32_t i = 0; i < runs.count; i++) {
+		const struct run *run = &runs.items[i];
+
+		if (run->kind == RUN_DATA) {
+			put_chunk(f->store, &run->name, region + (size_t)at * BLOCK_BYTES,
+				  (size_t)run->blocks * BLOCK_BYTES);
+			f->some_chunk = run->name;
+			data = true;
+		}
+		at += run->blocks;
+	}
+	*page = (struct name){0};
+	if (data) {
+		page_encode(&runs, blocks, &node);
+		assert_ok(store_put_node(f->store, &node, page, err));
+	}
+	buf_release(&node);
+	runs_release(&runs);
+	free(region);
+}
+
+static void put_disk(struct fixture *f)
+{
+	struct disk_root root = {.cutter_version = CUTTER_VERSION, .branch_count = 1};
+	struct name pages[3], branch;
+	struct buf node = {0};
+
+	layout_plain(&root.layout, DISK_BYTES);
+	assert_int_equal(layout_regions(&root.layout), 3);
+	for (uint32_t i = 0; i < 3; i++) {
+		uint64_t offset;
+		uint32_t length;
+
+		layout_region(&root.layout, i, &offset, &length);
+		put_region(f, offset, length, &pages[i]);
+	}
+	assert_true(name_is_zero(&pages[1]));
+	branch_encode(pages, 3, &node);
+	assert_ok(store_put_node(f->store, &node, &branch, err));
+	buf_clear(&node);
+	root.branches = &branch;
+	disk_root_encode(&root, &node);
+	assert_ok(store_put_node(f->store, &node, &f->root, err));
+	assert_ok(store_commit(f->store, NULL, err));
+	buf_release(&node);
+}
+
+static int begin(void **state)
+{
+	struct fixture *f = xcalloc(1, sizeof *f);
+
+	f->disk = xcalloc(1, DISK_BYTES);
+	noise(f->disk + 4096, 3 * MIB);
+	memset(f->disk + 10 * MIB, 'x', 700 * KIB);
+	noise(f->disk + REGION_BYTES - 8192, 8192);
+	noise(f->disk + 2ull * REGION_BYTES, 12345);
+	noise(f->disk + DISK_BYTES - 600, 600);
+	assert_ok(store_open("memory:version", true, true, &f->store, err));
+	put_disk(f);
+	assert_ok(version_open(f->store, &f->root, 8 * MIB, &f->version, err));
+	*state = f;
+	return 0;
+}
+
+static int end(void **state)
+{
+	struct fixture *f = *state;
+
+	version_close(f->version);
+	store_close(f->store);
+	free(f->disk);
+	free(f);
+	return 0;
+}
+
+static void check_read(struct fixture *f, uint64_t offset, uint32_t length)
+{
+	uint8_t *got = xmalloc(length);
+
+	memset(got, 0xa5, length);
+	assert_ok(version_read(f->version, got, offset, length, err));
+	if (memcmp(got, f->disk + offset, length) != 0)
+		fail_msg("%u bytes at %llu differ", length, (unsigned long long)offset);
+	free(got);
+}
+
+static void every_place_reads_back(void **state)
+{
+	struct fixture *f = *state;
+	static const uint64_t places[] = {0,
+					  4096,
+					  3 * MIB + 4096,
+					  10 * MIB,
+					  10 * MIB + 700 * KIB,
+					  REGION_BYTES,
+					  2ull * REGION_BYTES,
+					  DISK_BYTES - 4096};
+	static const uint32_t lengths[] = {1, 511, 512, 4096, 4097, 65536, 600001};
+
+	assert_int_equal(version_size(f->version), DISK_BYTES);
+	for (size_t i = 0; i < COUNT_OF(places); i++)
+		for (size_t k = 0; k < COUNT_OF(lengths); k++)
+			for (int shift = -1; shift <= 1; shift++) {
+				uint64_t offset = places[i] + (uint64_t)shift;
+
+				if (offset < DISK_BYTES && offset + lengths[k] <= DISK_BYTES)
+					check_read(f, offset, lengths[k]);
+			}
+	for (uint64_t offset = 0; offset < DISK_BYTES; offset += 33 * MIB)
+		check_read(
+		    f, offset,
+		    (uint32_t)(DISK_BYTES - offset < 33 * MIB ? DISK_BYTES - offset : 33 * MIB));
+	check_read(f, DISK_BYTES - 1, 1);
+	check_read(f, DISK_BYTES, 0);
+}
+
+static void what_is_outside_is_refused(void **state)
+{
+	struct fixture *f = *state;
+	struct err e = {0};
+	uint64_t length;
+	uint8_t byte[2];
+	bool zero;
+
+	assert_int_equal(version_read(f->version, byte, DISK_BYTES - 1, 2, &e), -1);
+	assert_int_equal(e.kind, ERR_INVALID);
+	assert_int_equal(version_read(f->version, byte, UINT64_MAX, 2, &e), -1);
+	assert_int_equal(version_extent(f->version, 1, UINT64_MAX, &length, &zero, &e), -1);
+}
+
+static void extents_cover_the_disk_and_are_true(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t zeroes = 0, length;
+
+	for (uint64_t offset = 0; offset < DISK_BYTES; offset += length) {
+		bool zero;
+
+		assert_ok(
+		    version_extent(f->version, offset, DISK_BYTES - offset, &length, &zero, err));
+		assert_true(length > 0 && length <= DISK_BYTES - offset);
+		if (zero) {
+			zeroes += length;
+			for (uint64_t i = 0; i < length; i++)
+				if (f->disk[offset + i])
+					fail_msg("byte %llu is not zero",
+						 (unsigned long long)(offset + i));
+		}
+	}
+	assert_true(zeroes > DISK_BYTES - 5 * MIB);
+	/* A zero region and the zeroes before the next data are one extent; `length` bounds it. */
+	bool zero;
+	assert_ok(version_extent(f->version, REGION_BYTES + 1, 1000, &length, &zero, err));
+	assert_true(zero && length == 1000);
+	assert_ok(version_extent(f->version, 11 * MIB, DISK_BYTES - 11 * MIB, &length, &zero, err));
+	assert_true(zero && 11 * MIB + length == REGION_BYTES - 8192);
+}
+
+static void a_version_that_is_not_there_says_so(void **state)
+{
+	struct fixture *f = *state;
+	struct name other = f->root;
+	struct version *v = NULL;
+	struct err e = {0};
+
+	other.bytes[0] ^= 1;
+	assert_int_equal(version_open(f->store, &other, MIB, &v, &e), -1);
+	assert_int_equal(e.kind, ERR_NOT_FOUND);
+	assert_non_null(strstr(e.text, "cannot open the disk version"));
+	/* A chunk is no root. */
+	assert_int_equal(version_open(f->store, &f->some_chunk, MIB, &v, &e), -1);
+	assert_int_equal(e.kind, ERR_CORRUPT);
+}
+
+/* A page that names a chunk of another length, and one that names a chunk the store lacks. */
+static void a_wrong_tree_is_an_error_not_bytes(void **state)
+{
+	struct fixture *f = *state;
+	struct disk_root root = {.cutter_version = CUTTER_VERSION, .branch_count = 1};
+	struct name missing = f->some_chunk;
+
+	missing.bytes[5] ^= 0x40;
+	layout_plain(&root.layout, 2 * BLOCK_BYTES * 16);
+	for (int i = 0; i < 2; i++) {
+		struct name page, branch, name;
+		struct runs runs = {0};
+		struct buf node = {0};
+		struct version *v;
+		struct err e = {0};
+		uint8_t byte;
+
+		runs_push(&runs, RUN_DATA, 32, i ? &missing : &f->some_chunk);
+		page_encode(&runs, 32, &node);
+		assert_ok(store_put_node(f->store, &node, &page, err));
+		buf_clear(&node);
+		branch_encode(&page, 1, &node);
+		assert_ok(store_put_node(f->store, &node, &branch, err));
+		buf_clear(&node);
+		root.branches = &branch;
+		disk_root_encode(&root, &node);
+		assert_ok(store_put_node(f->store, &node, &name, err));
+		assert_ok(version_open(f->store, &name, MIB, &v, err));
+		assert_int_equal(version_read(v, &byte, 0, 1, &e), -1);
+		assert_int_equal(e.kind, i ? ERR_NOT_FOUND : ERR_CORRUPT);
+		assert_non_null(strstr(e.text, "region 0"));
+		version_close(v);
+		runs_release(&runs);
+		buf_release(&node);
+	}
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, begin, end)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    TEST(every_place_reads_back),
+	    TEST(what_is_outside_is_refused),
+	    TEST(extents_cover_the_disk_and_are_true),
+	    TEST(a_version_that_is_not_there_says_so),
+	    TEST(a_wrong_tree_is_an_error_not_bytes),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
