@@ -12,9 +12,9 @@
 #include "wire/machine.h"
 
 struct boot_plan {
-	struct machine machine;	  /* firmware, chipset, memory, disks' buses, NICs' MACs */
-	const char *nbd_socket;	  /* exports "disk0", "disk1", … */
-	const char *scratch_dir;  /* overlays and sockets; ours alone */
+	struct machine machine; /* firmware, chipset, memory, disks' buses, NICs' MACs */
+	const char
+	    *scratch_dir; /* sockets, and an overlay for each disk: boot_overlay; ours alone */
 	const char *evidence_dir; /* serial.log, screen.png, screen.txt, verdict.txt go here */
 	int64_t patience_ms;
 	bool ocr; /* read the screen with tesseract */
@@ -23,14 +23,23 @@ struct boot_plan {
 /* Whether KVM truly works here: the device opens and kvm_intel or kvm_amd is loaded. */
 bool boot_kvm_works(void);
 
+/* Where the overlay of a disk (its index in the machine's list) is expected; caller frees. A disk
+ * with a refusal has none. */
+char *boot_overlay(const char *scratch_dir, unsigned disk);
+
+/* Leave every network but a loopback of our own: call it first in a program, before threads. Fails
+ * with the cure where the system does not allow it. */
+int boot_isolate(struct err *e);
+
 /* Boots, judges, stops the guest. 0 with the verdict and one sentence; -1 only when the test itself
- * could not be done (no QEMU, no NBD server): that says nothing about the image. */
+ * could not be done (no QEMU, a disk that cannot be read, no isolation): that says nothing about
+ * the image. */
 int boot_test(const struct boot_plan *plan, enum verdict *verdict, char *sentence,
 	      size_t sentence_size, struct err *e);
 
-/* The QEMU command line of a machine (NULL-terminated argv, caller frees each and the array):
- * also for `godwit image boot`. `display` e.g. "none" or "gtk"; qmp_socket, serial_socket may be
- * NULL. */
+/* The QEMU command line of a machine, NULL-terminated: also for `godwit image boot`. `display` e.g.
+ * "none" or "gtk". qmp_socket may be NULL; with it the guest waits for "cont" and has an agent
+ * channel at <qmp_socket>.agent. serial_socket and ssh_forward ("127.0.0.1:2222") may be NULL. */
 struct boot_argv {
 	char **argv;
 	unsigned count, cap;
