@@ -54,7 +54,8 @@ enum job_event_kind {
 	RUN_COPIED,	/* every disk has its root */
 	RUN_IMAGED,	/* the version was committed as image `text`; loop made the row */
 	RUN_VERDICT,	/* verdict and its sentence are on the run */
-	RUN_FAILED,	/* kind, text. ERR_FULL of the store is no failure: the run waits */
+	RUN_FAILED,	/* error, text. ERR_FULL of the store is no failure: the run waits. In
+			 * STAGE_PREPARING the image is there already, so it means "unproven" */
 	RUN_LEASE_LOST, /* the lease ran out: the run goes back to waiting for a connector */
 };
 
@@ -96,8 +97,9 @@ struct job_actions {
 	} items[JOB_ACTIONS_MAX];
 };
 
-/* The rows a step works on. `run` is the active run when has_run. Owned by the caller; released
- * with job_state_release. */
+/* The rows a step works on. `run` is the active run when has_run; after a step that ended it,
+ * has_run is false and `run` holds how it ended. Owned by the caller; released with
+ * job_state_release. */
 struct job_state {
 	struct job_row job;
 	struct run_row run;
@@ -113,7 +115,8 @@ int job_step(struct job_state *s, const struct job_rules *rules, const struct jo
 	     int64_t now, struct job_actions *actions, struct err *e);
 
 /* A new job from its checked request: PENDING, or ACTIVE when the seed is due (its first run comes
- * with the next JOB_TICK). Fills id, created, next_run, due, defaults. */
+ * with the next JOB_TICK). Fills id, created, next_run, due, and the defaults of what is 0 or NULL;
+ * pause_on_failure -1 asks for no pause. */
 void job_create(struct job_row *job, int64_t now);
 
 /* When the loop must look at the job again: min of next slot and horizons; 0: never. */

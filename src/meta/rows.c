@@ -108,6 +108,9 @@ static const struct field job_fields[] = {
     T(base_image_id, ID),
     T(base_point, NAME),
     T(base_connector_id, ID),
+    I(slot),
+    I(first_started),
+    I(paused),
 };
 #undef ROW
 static const struct meta_index job_indexes[] = {

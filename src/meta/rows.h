@@ -74,6 +74,9 @@ struct job_row {
 	char *base_image_id;	 /* newest committed version: base of the next increment */
 	char *base_point;	 /* the hypervisor point it was taken at, or NULL */
 	char *base_connector_id; /* where that point is */
+	int64_t slot;	       /* newest slot of the grid that fell due: the grid goes on from it */
+	int64_t first_started; /* its first run; the days of use count from here */
+	int64_t paused;	       /* since when PAUSED_ON_FAILURE; 0: it is not */
 };
 
 struct run_row {
