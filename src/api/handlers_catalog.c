@@ -208,6 +208,22 @@ static int compare_servers(const void *a, const void *b)
 	return strcmp(((const struct server_row *)a)->id, ((const struct server_row *)b)->id);
 }
 
+static int check_addresses(struct api_call *call, const json_t *addresses)
+{
+	size_t count = json_array_size(addresses);
+	if (count > LIMIT_PAGE)
+		return api_fail(call, "InvalidParameterException",
+				"vmServerAddressList has %zu items; at most %d are allowed", count,
+				LIMIT_PAGE);
+	for (size_t i = 0; i < count; i++) {
+		const json_t *a = json_array_get(addresses, i);
+		if (!in_text(a, "vmManagerId") || !in_text(a, "vmId"))
+			return api_fail(call, "MissingRequiredParameterException",
+					"vmServerAddressList[%zu] needs vmManagerId and vmId", i);
+	}
+	return 0;
+}
+
 /* The servers at the given addresses, in the order of their ids, each once. */
 static int scan_addresses(struct api_call *call, struct meta_tx *tx, const json_t *addresses,
 			  const struct api_page *page, struct api_rows *rows)
@@ -216,13 +232,10 @@ static int scan_addresses(struct api_call *call, struct meta_tx *tx, const json_
 	rows->context = page;
 	for (size_t i = 0; i < json_array_size(addresses); i++) {
 		const json_t *a = json_array_get(addresses, i);
-		const char *manager = in_text(a, "vmManagerId"), *vm = in_text(a, "vmId");
-		if (!manager || !vm)
-			return api_fail(call, "MissingRequiredParameterException",
-					"vmServerAddressList[%zu] needs vmManagerId and vmId", i);
-		struct meta_scan scan = {.index = "address",
-					 .equal_count = 2,
-					 .values = {{.text = manager}, {.text = vm}}};
+		struct meta_scan scan = {
+		    .index = "address",
+		    .equal_count = 2,
+		    .values = {{.text = in_text(a, "vmManagerId")}, {.text = in_text(a, "vmId")}}};
 		if (api_scan(call, tx, &meta_servers, &scan, api_rows_add, rows))
 			return -1;
 	}
@@ -272,10 +285,8 @@ int handle_get_servers(struct api_call *call, json_t *in, json_t *out)
 	struct err e = {0};
 	char *filter = NULL;
 	int result = -1;
-	if (json_array_size(addresses) > LIMIT_PAGE)
-		return api_fail(call, "InvalidParameterException",
-				"vmServerAddressList has %zu items; at most %d are allowed",
-				json_array_size(addresses), LIMIT_PAGE);
+	if (check_addresses(call, addresses))
+		return -1;
 	if (json_array_size(addresses))
 		filter = json_dumps(addresses, JSON_COMPACT | JSON_SORT_KEYS);
 	if (api_page_begin(call, in, filter, &page))
