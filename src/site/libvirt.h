@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What the files of the libvirt kind share. libvirt.c: the connection, the inventory and the
+ * dispatch; libvirt_backup.c: points of running domains; libvirt_offline.c: of those switched off. */
+#ifndef SITE_LIBVIRT_H
+#define SITE_LIBVIRT_H
+
+#include <libvirt/libvirt.h>
+#include <libvirt/virterror.h>
+#include <pthread.h>
+
+#include "site/kind.h"
+#include "site/libvirt_xml.h"
+
+struct libvirt_site {
+	struct site site; /* first */
+	char *uri;
+	char *place; /* "qemu:system": begins the path of every machine */
+	char *scratch_dir;
+	pthread_mutex_t lock; /* of the connection */
+	virConnectPtr connection;
+};
+
+/* Of a point. Its files are in `dir`: nbd.sock, scratch.<key>; or <key>.sock, <key>.pid. */
+struct libvirt_point {
+	char *dir;
+	bool offline;
+	bool given_up;		 /* scratch space ran out; the job is gone */
+	uint64_t scratch_budget; /* bytes that the scratch files may take, 0 offline */
+	int64_t stamps[64];	 /* offline: when each disk was last written, ns */
+};
+
+/* The last error of libvirt in this thread as ours: "<what we did>: <what it said>". */
+int libvirt_err(struct err *e, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* ERR_NOT_FOUND; the caller frees with virDomainFree. */
+int libvirt_domain(struct libvirt_site *s, const char *vm_id, virDomainPtr *out, struct err *e);
+int libvirt_describe(struct libvirt_site *s, virDomainPtr domain, struct machine *out,
+		     struct domain_extra *extra, struct err *e);
+/* The folder of a point, below scratch_dir; the caller frees. */
+char *libvirt_point_dir(const struct libvirt_site *s, const char *vm_id, const char *point);
+/* Make it, and leave a note in it of whose it is. */
+int libvirt_point_dir_make(const struct libvirt_site *s, const struct site_point *p,
+			   const struct domain_extra *extra, struct err *e);
+/* Connect a unix socket. */
+int libvirt_dial(const char *path, int *fd, struct err *e);
+
+/* The backup job of a domain: 1 and *job, 0 when there is none. */
+int libvirt_job_find(virDomainPtr domain, struct point_xml *job, struct err *e);
+/* The checkpoint of this name: 1 and *checkpoint, 0 when there is none. */
+int libvirt_checkpoint_find(virDomainPtr domain, const char *name, struct point_xml *checkpoint,
+			    struct err *e);
+int libvirt_job_abort(virDomainPtr domain, struct err *e);
+/* Delete a checkpoint and its bitmaps; a missing one is no error. */
+int libvirt_checkpoint_delete(virDomainPtr domain, const char *name, struct err *e);
+
+int libvirt_backup_begin(struct libvirt_site *s, virDomainPtr domain, const struct site_want *want,
+			 const struct domain_extra *extra, struct site_point *p, struct err *e);
+int libvirt_backup_poll(struct libvirt_site *s, virDomainPtr domain, struct site_point *p,
+			struct err *e);
+
+int libvirt_offline_begin(struct libvirt_site *s, const struct site_want *want,
+			  struct site_point *p, struct err *e);
+int libvirt_offline_poll(virDomainPtr domain, struct site_point *p, struct err *e);
+/* Stop the NBD servers whose pid files are in `dir`. */
+void libvirt_offline_stop(const char *dir);
+
+#endif
