@@ -6,6 +6,7 @@
 #ifndef JOB_SERVICE_H
 #define JOB_SERVICE_H
 
+#include "base/text.h"
 #include "job/step.h"
 #include "meta/rows.h"
 
@@ -29,13 +30,23 @@ struct service {
 int service_job_event(struct service *s, const char *job_id, const struct job_event *event,
 		      int64_t now, struct job_state *out, struct err *e);
 
-/* Import of the catalog. */
+/* Make a job for request->server_id from the settings in `request` (what it leaves 0 or NULL gets
+ * its default, see job_create). ERR_NOT_FOUND: the server is not in the catalog; ERR_CONFLICT with a
+ * sentence that begins "exists:": it has a live job; ERR_UNAVAILABLE: no connector serves its
+ * manager; ERR_INVALID with the server's own refusal; ERR_FULL: too many live jobs. */
+int service_job_create(struct service *s, const struct job_row *request, int64_t now,
+		       char id_out[ID_BYTES], struct err *e);
+
+/* Import of the catalog. A start while one is running joins it; ERR_UNAVAILABLE when no connector
+ * could be asked. Answers of another import than the newest are refused with ERR_CONFLICT. */
 int service_import_start(struct service *s, int64_t now, struct err *e);
 /* A connector's inventory, complete: server rows are made or updated, ids stable by (manager, vm). */
 struct machine;
 int service_import_arrived(struct service *s, const char *connector_id, int64_t import,
 			   const struct machine *machines, size_t count, int64_t now,
 			   struct err *e);
+/* One connector could not (the import goes on while others may answer), or, with connector_id NULL,
+ * nobody answered in time: the catalog is as it was before. */
 int service_import_failed(struct service *s, const char *connector_id, int64_t import,
 			  const char *why, int64_t now, struct err *e);
 int service_catalog(struct service *s, struct catalog *out, struct err *e);
