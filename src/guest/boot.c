@@ -26,6 +26,7 @@
 #define START_TIMEOUT_MS 30000
 #define TURN_MS		 500 /* the judge hears of time at least so often */
 #define PROBE_MS	 5000
+#define QUIET_MS	 10000 /* reading the screen costs the guest time: not while it speaks */
 #define SERIAL_LOG_MAX	 (4 * MIB)
 #define READ_BYTES	 65536
 #define VARS_MAX_BYTES	 (16 * MIB)
@@ -40,6 +41,7 @@ struct test {
 	int serial_log;
 	size_t serial_logged;
 	int64_t next_probe, next_screen;
+	int64_t last_serial; /* when the serial console spoke */
 	struct buf screen_text;
 	char ocr_trouble[200];
 	char disk_trouble[200]; /* a disk could not be read or written: the test proves nothing */
@@ -188,6 +190,7 @@ static void take_serial(struct test *t)
 
 		if (fd_write_all(t->serial_log, text, keep, NULL) == 0)
 			t->serial_logged += keep;
+		t->last_serial = clock_mono_ms();
 		hear(t, WITNESS_SERIAL, text, (size_t)n);
 	} else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
 		close_fd(&t->serial);
@@ -290,7 +293,8 @@ static int watch(struct test *t, struct err *e)
 			probe(t);
 			t->next_probe = clock_mono_ms() + PROBE_MS;
 		}
-		if (t->plan->ocr && !t->judge.alive_at && clock_mono_ms() >= t->next_screen) {
+		if (t->plan->ocr && !t->judge.alive_at && clock_mono_ms() >= t->next_screen &&
+		    clock_mono_ms() - t->last_serial >= QUIET_MS) {
 			look_at_screen(t);
 			t->next_screen = clock_mono_ms() + PROBE_MS;
 		}

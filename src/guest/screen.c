@@ -83,9 +83,16 @@ bool screen_prepare(const struct buf *ppm, struct buf *pgm)
 	}
 	scale = height < SCALED_FROM_HEIGHT ? SCALE : 1;
 	buf_printf(pgm, "P5\n%u %u\n255\n", width * scale, height * scale);
-	for (size_t y = 0; y < (size_t)height * scale; y++)
+	buf_reserve(pgm, pixels * scale * scale);
+	for (size_t y = 0; y < (size_t)height * scale; y++) {
+		const uint8_t *row = grey + y / scale * width;
+		uint8_t *to = pgm->data + pgm->len;
+
 		for (size_t x = 0; x < (size_t)width * scale; x++)
-			buf_add_byte(pgm, grey[y / scale * width + x / scale]);
+			to[x] = row[x / scale];
+		pgm->len += (size_t)width * scale;
+	}
+	pgm->data[pgm->len] = 0;
 	free(grey);
 	return true;
 }
