@@ -39,6 +39,13 @@ static const struct cli_option job_set_options[] = {
     {0}};
 static const struct cli_option image_list_options[] = {{"job", "JOB", "only images of this job"},
 						       {0}};
+static const struct cli_option serve_options[] = {
+    {"socket", "PATH", "unix socket (STATE/run/IMAGE.sock)"}, {0}};
+static const struct cli_option boot_options[] = {
+    {"display", "NAME", "none, gtk, sdl or curses, as QEMU knows them (none)"}, {0}};
+static const struct cli_option export_options[] = {{"format", "NAME", "raw or qcow2 (qcow2)"},
+						   {"disk", "N", "which disk, counted from 0 (0)"},
+						   {0}};
 
 const struct command cli_commands[] = {
     {"up", "", up_options, "Start the service and a connector on this machine.", cmd_up},
@@ -58,6 +65,12 @@ const struct command cli_commands[] = {
      cmd_image_list},
     {"image show", "IMAGE", none, "Show an image, its disks and its verdict.", cmd_image_show},
     {"image delete", "IMAGE", none, "Delete an image.", cmd_image_delete},
+    {"image serve", "IMAGE", serve_options, "Serve the disks of an image by NBD, read-only.",
+     cmd_image_serve},
+    {"image boot", "IMAGE", boot_options,
+     "Boot an image under a throw-away overlay, without a network.", cmd_image_boot},
+    {"image export", "IMAGE FILE", export_options, "Write a disk of an image to a file.",
+     cmd_image_export},
     {"connector list", "", none, "List connectors.", cmd_connector_list},
     {"connector token", "NAME", none, "Make a one-time token for a new connector.",
      cmd_connector_token},

@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: Apache-2.0
+/* image serve, boot, export: what is done here with the store of this machine. */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/limits.h"
+#include "base/shape.h"
+#include "base/text.h"
+#include "guest/boot.h"
+#include "image/image.h"
+#include "io/file.h"
+#include "io/process.h"
+#include "prog/godwit_local.h"
+
+void local_release(struct local *l)
+{
+	free(l->store);
+	json_decref(l->image);
+}
+
+int local_open(struct cli *c, struct local *l, struct err *e)
+{
+	json_t *disk;
+	size_t i;
+	*l = (struct local){0};
+	if (call_godwit(c, "GetImage", json_pack("{s:s}", "imageId", c->args[0]), &l->image, e) < 0)
+		return -1;
+	l->store = xasprintf("dir:%s/store", c->state_dir ? c->state_dir : c->state);
+	l->disks = json_object_get(l->image, "disks");
+	json_array_foreach(l->disks, i, disk)
+	{
+		if (i == LIMIT_DISKS_PER_SERVER ||
+		    !name_parse(text_of(disk, "root"), &l->serve[i].root)) {
+			err_set(e, ERR_CORRUPT, "disk %zu of image %s has no valid root", i,
+				c->args[0]);
+			local_release(l);
+			return -1;
+		}
+		snprintf(l->names[i], sizeof l->names[i], "disk%zu", i);
+		l->serve[i].export_name = l->names[i];
+		l->count++;
+	}
+	if (l->count)
+		return 0;
+	err_set(e, ERR_NOT_FOUND, "image %s has no disks: it was deleted", c->args[0]);
+	local_release(l);
+	return -1;
+}
+
+/* --- serve --- */
+
+static volatile sig_atomic_t interrupted;
+
+static void on_signal(int number)
+{
+	(void)number;
+	interrupted = 1;
+}
+
+static void catch_signals(void)
+{
+	struct sigaction act = {.sa_handler = on_signal};
+	sigaction(SIGINT, &act, NULL);
+	sigaction(SIGTERM, &act, NULL);
+}
+
+/* Until the process ends or somebody interrupts us. */
+static int wait_interruptibly(pid_t pid, int *status, struct err *e)
+{
+	int ended = 0;
+	while (!interrupted && ended == 0)
+		ended = process_wait(pid, 200, status, e);
+	return ended;
+}
+
+static char *make_socket_path(const struct cli *c)
+{
+	const char *given = cli_value(c, "socket");
+	return given ? xstrdup(given) : xasprintf("%s/run/%s.sock", c->state, c->args[0]);
+}
+
+int cmd_image_serve(struct cli *c, struct err *e)
+{
+	struct local l;
+	pid_t pid;
+	int status, result;
+	if (local_open(c, &l, e) < 0)
+		return -1;
+	char *path = make_socket_path(c);
+	catch_signals();
+	result = image_serve(l.store, l.serve, l.count, path, NULL, false, &pid, e);
+	if (result < 0)
+		goto out;
+	json_t *addresses = json_array();
+	for (unsigned i = 0; i < l.count; i++) {
+		char *uri = xasprintf("nbd+unix:///%s?socket=%s", l.names[i], path);
+		json_array_append_new(addresses, json_string(uri));
+		if (!c->json)
+			puts(uri);
+		free(uri);
+	}
+	if (c->json)
+		show_json(addresses);
+	fflush(stdout);
+	json_decref(addresses);
+	result = wait_interruptibly(pid, &status, e);
+	if (result == 0)
+		process_stop(pid, 5000);
+	else if (result == 1)
+		result = err_set(e, ERR_IO, "the NBD server ended by itself");
+	unlink(path);
+out:
+	free(path);
+	local_release(&l);
+	return result;
+}
+
+/* --- export --- */
+
+static void show_percent(void *context, double percent)
+{
+	const struct cli *c = context;
+	if (c->json || !isatty(STDOUT_FILENO))
+		return;
+	printf("\r\x1b[K%.0f%%", percent);
+	fflush(stdout);
+}
+
+int cmd_image_export(struct cli *c, struct err *e)
+{
+	const char *format = cli_value(c, "format"), *disk = cli_value(c, "disk");
+	int64_t number = 0;
+	struct local l;
+	char scratch[PATH_MAX];
+	if (!format)
+		format = "qcow2";
+	if (strcmp(format, "raw") != 0 && strcmp(format, "qcow2") != 0) {
+		err_set(e, ERR_INVALID, "--format is raw or qcow2, not '%s'", format);
+		return EXIT_USAGE;
+	}
+	if (disk && number_parse("--disk", disk, 0, LIMIT_DISKS_PER_SERVER - 1, &number, e) < 0)
+		return EXIT_USAGE;
+	if (local_open(c, &l, e) < 0)
+		return -1;
+	snprintf(scratch, sizeof scratch, "/tmp/godwit-export-XXXXXX");
+	int result = -1;
+	if (number >= l.count)
+		err_set(e, ERR_NOT_FOUND, "image %s has %u disks, counted from 0", c->args[0],
+			l.count);
+	else if (!mkdtemp(scratch))
+		err_errno(e, errno, "cannot make a scratch folder in /tmp");
+	else {
+		result = image_export(l.store, &l.serve[number].root, format, c->args[1], scratch,
+				      show_percent, c, e);
+		file_remove_tree(scratch, NULL);
+	}
+	if (!c->json && isatty(STDOUT_FILENO))
+		fputs("\r\x1b[K", stdout);
+	if (result == 0 && c->json)
+		puts("{}");
+	else if (result == 0)
+		printf("disk %lld of %s is in %s\n", (long long)number, c->args[0], c->args[1]);
+	local_release(&l);
+	return result;
+}
+
+/* --- boot --- */
+
+static void fill_machine(const struct local *l, struct machine *m)
+{
+	const json_t *from = json_object_get(l->image, "machine");
+	json_t *disk;
+	size_t i;
+	const char *firmware = text_of(from, "firmware"), *chipset = text_of(from, "machine");
+	text_set(&m->name, text_of(from, "name"));
+	text_set(&m->firmware, *firmware ? firmware : "bios");
+	text_set(&m->machine, *chipset ? chipset : NULL);
+	m->vcpus = number_of(from, "vcpus");
+	m->memory_bytes = number_of(from, "memoryBytes");
+	json_array_foreach(l->disks, i, disk)
+	{
+		struct machine_disk *d = list_push(&m->disks, sizeof *d);
+		text_set(&d->key, text_of(disk, "key"));
+		text_set(&d->bus, text_of(disk, "bus"));
+		d->size_bytes = number_of(disk, "sizeBytes");
+	}
+}
+
+static int run_machine(struct cli *c, const struct boot_plan *plan, struct err *e)
+{
+	const char *display = cli_value(c, "display");
+	struct boot_argv a = {0};
+	char *serial = xasprintf("%s/serial.sock", plan->scratch_dir);
+	pid_t pid;
+	int status = 0;
+	boot_argv_make(&a, plan, NULL, serial, NULL, display ? display : "none");
+	struct process_plan run = {.argv = (const char *const *)a.argv,
+				   .log_file = NULL,
+				   .no_network = !display || strcmp(display, "none") == 0};
+	struct process_fd fds[] = {{STDIN_FILENO, 0}, {STDOUT_FILENO, 1}, {STDERR_FILENO, 2}};
+	run.fds = fds;
+	run.fd_count = COUNT_OF(fds);
+	int result = process_start(&run, &pid, e);
+	if (result == 0) {
+		printf("%s runs under an overlay that is thrown away; its serial console is %s\n"
+		       "Interrupt to end it.\n",
+		       c->args[0], serial);
+		fflush(stdout);
+		result = wait_interruptibly(pid, &status, e);
+		if (result == 0)
+			process_stop(pid, 3000);
+		else if (result == 1)
+			result = status == 0 ? 0 : err_set(e, ERR_IO, "QEMU ended with a failure");
+	}
+	boot_argv_release(&a);
+	free(serial);
+	return result;
+}
+
+/* The machine's own UEFI variables were not copied: it begins with empty ones. */
+static int make_variables(const char *scratch, struct err *e)
+{
+	static const char source[] = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+	struct buf text = {0};
+	char *path = xasprintf("%s/vars.fd", scratch);
+	int result = file_read(source, 16 * MIB, &text, e);
+	if (result == 0)
+		result = file_write(path, text.data, text.len, 0600, e);
+	else
+		err_prefix(e, "UEFI firmware is missing (install the ovmf package)");
+	buf_release(&text);
+	free(path);
+	return result;
+}
+
+static int boot_in(struct cli *c, const struct local *l, const char *scratch, struct err *e)
+{
+	char *path = xasprintf("%s/nbd.sock", scratch);
+	struct boot_plan plan = {.scratch_dir = scratch};
+	pid_t server;
+	fill_machine(l, &plan.machine);
+	int result = image_serve(l->store, l->serve, l->count, path, NULL, false, &server, e);
+	if (result < 0)
+		goto out;
+	for (unsigned i = 0; i < l->count && result == 0; i++) {
+		char *overlay = boot_overlay(scratch, i);
+		const json_t *disk = json_array_get(l->disks, i);
+		result = image_overlay(path, l->names[i], (uint64_t)number_of(disk, "sizeBytes"),
+				       overlay, e);
+		free(overlay);
+	}
+	if (result == 0 && strcmp(plan.machine.firmware, "uefi") == 0)
+		result = make_variables(scratch, e);
+	if (result == 0)
+		result = run_machine(c, &plan, e);
+	process_stop(server, 5000);
+out:
+	shape_release(&machine_shape, &plan.machine);
+	free(path);
+	return result;
+}
+
+int cmd_image_boot(struct cli *c, struct err *e)
+{
+	struct local l;
+	char scratch[] = "/var/tmp/godwit-boot-XXXXXX";
+	if (local_open(c, &l, e) < 0)
+		return -1;
+	int result = -1;
+	catch_signals();
+	if (!mkdtemp(scratch))
+		err_errno(e, errno, "cannot make a scratch folder in /var/tmp");
+	else {
+		result = boot_in(c, &l, scratch, e);
+		file_remove_tree(scratch, NULL);
+	}
+	local_release(&l);
+	return result;
+}
