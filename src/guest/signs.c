@@ -33,6 +33,8 @@ static const struct stop_sign stop_signs[] = {
     {"dracut:/#", AT_START, STOP_INIT, "it stopped in the shell of its initial RAM disk"},
     {"grub rescue>", AT_START, STOP_LOADER, "it stopped in GRUB's rescue shell"},
     {"grub>", AT_START, STOP_LOADER, "it stopped at GRUB's prompt"},
+    {"Shell>", AT_START, STOP_LOADER,
+     "the UEFI firmware found no boot loader and opened its shell"},
     {"No bootable device", ANYWHERE, STOP_LOADER, "the firmware found no bootable device"},
     {"Boot failed: not a bootable disk", ANYWHERE, STOP_LOADER,
      "the firmware found no boot sector on the disk"},

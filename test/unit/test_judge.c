@@ -197,6 +197,8 @@ static void prompts_nobody_answers_are_stops(void **state)
 	} cases[] = {
 	    {"GNU GRUB  version 2.06\r\n\r\ngrub> ", "GRUB's prompt"},
 	    {"\033[2J\033[24;1Hgrub> ", "GRUB's prompt"},
+	    {"Press \033[1mESC\033[0m to skip\033[08;01H\033[1mShell> \033[0m",
+	     "found no boot loader"},
 	    {"Gave up waiting for root file system device.  Common problems:\r\n"
 	     "ALERT!  UUID=77 does not exist.  Dropping to a shell!\r\n\r\n\r\n"
 	     "BusyBox v1.35.0 (Debian 1:1.35.0-4+b3) built-in shell (ash)\r\n"
