@@ -169,6 +169,7 @@ static const struct field ready_fields[] = {
 const struct shape door_ready_shape = SHAPE(door_ready, ready_fields);
 
 static const struct field layout_fields[] = {
+    NUMBER(door_layout, size_bytes, LIMIT_DISK_MAX_BYTES),
     BYTES(door_layout, starts, SEGMENTS_MAX * 8),
 };
 const struct shape door_layout_shape = SHAPE(door_layout, layout_fields);

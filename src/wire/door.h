@@ -168,6 +168,7 @@ struct door_ready {
 };
 
 struct door_layout {
+	int64_t size_bytes;  /* of the disk as it is read */
 	struct bytes starts; /* u64 each, little-endian */
 };
 
