@@ -3,10 +3,11 @@
 #ifndef COPY_PLAN_H
 #define COPY_PLAN_H
 
+#include "base/err.h"
 #include "base/shape.h"
 #include "block/extent.h"
 
-#define COPY_PLAN	  1
+#define COPY_PLAN	  100
 #define COPY_PLAN_NBD_MAX 8
 
 #define COPY_FD_STREAM	  3 /* to the service */

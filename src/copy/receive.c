@@ -1,0 +1,743 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The receiving half of a copy: invariants in copy.h. */
+#include "copy/copy.h"
+
+#include <endian.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/limits.h"
+#include "block/tree.h"
+#include "copy/journal.h"
+#include "copy/wanted.h"
+#include "wire/wire.h"
+
+#define OPEN_MAX	16   /* regions a sender may have begun */
+#define JOURNAL_WAIT_MS 5000 /* for an earlier stream of the disk to notice that it is over */
+#define LINGER_MS	1000
+#define DURABLE_IN_ONE	8192
+
+/* A region whose ops came and whose chunks have not all. */
+struct open_region {
+	bool used;
+	uint64_t number;
+	struct ops ops;
+	struct runs runs;	/* what it becomes */
+	const struct op **data; /* the OP_DATA of ops, in order */
+	uint8_t *need;		/* one bit each: asked for and not come */
+	uint32_t data_count;
+	uint32_t missing; /* distinct names not there yet, whoever was asked for them */
+};
+
+struct receiver {
+	struct store *store;
+	const struct copy_intake *job;
+	struct stream *from;
+	copy_note_fn *note;
+	void *context;
+
+	struct journal journal;
+	bool has_base, inherits, has_layout;
+	struct disk_root base;
+	struct layout layout;
+	uint64_t regions;
+	struct name *pages; /* of this version, by region */
+	uint8_t *done;	    /* bit: durable, or to be with the next commit */
+	uint32_t branch;    /* of the base, decoded; UINT32_MAX: none */
+	struct name branch_pages[TREE_FANOUT];
+
+	struct open_region open[OPEN_MAX];
+	struct wanted wanted;
+	struct buf group; /* u64 each: regions of the next commit */
+	int64_t group_bytes, group_since_ms;
+	int64_t bytes_stored;
+	struct buf plain, node;
+};
+
+static bool bit(const uint8_t *bits, uint64_t i)
+{
+	return bits[i / 8] >> i % 8 & 1;
+}
+
+/* --- beginning --- */
+
+static uint64_t regions_most(uint64_t size)
+{
+	return size / REGION_BYTES + LAYOUT_MAX_SEGMENTS + 1;
+}
+
+static void take_record(void *context, uint64_t region, const struct name *page)
+{
+	struct receiver *r = context;
+	uint8_t have = 1;
+
+	/* Collected meanwhile: then it has to come again. */
+	if (!name_is_zero(page) && store_has(r->store, NULL, page, 1, &have, NULL))
+		have = 0;
+	if (!have)
+		return;
+	r->pages[region] = *page;
+	r->done[region / 8] |= 1u << region % 8;
+}
+
+static int open_base(struct receiver *r, struct err *e)
+{
+	struct buf plain = {0};
+	int result = -1;
+
+	if (name_is_zero(&r->job->base_root))
+		return 0;
+	if (store_get(r->store, &r->job->base_root, &plain, e) ||
+	    disk_root_decode(plain.data, plain.len, &r->base, e)) {
+		err_prefix(e, "the version this disk grew from cannot be read");
+		goto out;
+	}
+	r->has_base = true;
+	result = 0;
+out:
+	buf_release(&plain);
+	return result;
+}
+
+static void starts_encode(const struct layout *layout, struct bytes *out)
+{
+	uint64_t starts[LAYOUT_MAX_SEGMENTS];
+
+	for (uint32_t i = 1; i < layout->segment_count; i++)
+		starts[i - 1] = htole64(layout->segments[i].start);
+	bytes_set(out, starts, (layout->segment_count - 1) * sizeof *starts);
+}
+
+static int send_ready(struct receiver *r, struct err *e)
+{
+	struct door_ready ready = {.has_base = r->has_base};
+	int result;
+
+	if (r->has_base) {
+		ready.base_size_bytes = (int64_t)r->base.layout.size;
+		starts_encode(&r->base.layout, &ready.base_starts);
+	}
+	if (r->journal.started)
+		bytes_set(&ready.done, r->done, (layout_regions(&r->journal.layout) + 7) / 8);
+	result = frame_write(r->from, DOOR_READY, &door_ready_shape, &ready, e);
+	shape_release(&door_ready_shape, &ready);
+	return result;
+}
+
+static int begin(struct receiver *r, struct err *e)
+{
+	const struct copy_intake *job = r->job;
+
+	if (job->size_bytes < LIMIT_DISK_MIN_BYTES || job->size_bytes > LIMIT_DISK_MAX_BYTES)
+		return err_set(e, ERR_INVALID, "a disk has from 512 bytes to 64 TiB, not %" PRIu64,
+			       job->size_bytes);
+	r->pages = xcalloc(regions_most(job->size_bytes), sizeof *r->pages);
+	r->done = xcalloc(1, regions_most(job->size_bytes) / 8 + 1);
+	r->branch = UINT32_MAX;
+	if (open_base(r, e) ||
+	    journal_open(job->journal_dir, job->run_id, job->number, job->point, job->size_bytes,
+			 &job->base_root, JOURNAL_WAIT_MS, take_record, r, &r->journal, e))
+		return -1;
+	return send_ready(r, e);
+}
+
+static int take_layout(struct receiver *r, const struct door_layout *m, struct err *e)
+{
+	uint64_t starts[LAYOUT_MAX_SEGMENTS];
+	uint32_t count = m->starts.len / 8;
+
+	if (r->has_layout)
+		return err_set(e, ERR_INVALID, "the sender told the layout of the disk twice");
+	if (m->starts.len % 8 || count >= LAYOUT_MAX_SEGMENTS)
+		return err_set(e, ERR_INVALID, "the layout of the disk is malformed");
+	if ((uint64_t)m->size_bytes != r->job->size_bytes)
+		return err_set(e, ERR_CONFLICT,
+			       "the disk has %" PRId64 " bytes, but %" PRIu64
+			       " were announced; take a new snapshot",
+			       m->size_bytes, r->job->size_bytes);
+	for (uint32_t i = 0; i < count; i++) {
+		memcpy(&starts[i], m->starts.data + 8 * i, 8);
+		starts[i] = le64toh(starts[i]);
+	}
+	if (layout_from_starts(&r->layout, r->job->size_bytes, starts, count, e)) {
+		if (e)
+			e->kind = ERR_INVALID;
+		return -1;
+	}
+	if (r->journal.started && !layout_equal(&r->journal.layout, &r->layout)) {
+		/* The regions told as durable are numbered otherwise: forget them. */
+		if (journal_drop(&r->journal, e))
+			return -1;
+		return err_set(e, ERR_CONFLICT,
+			       "the partition table is not the one this copy began with; it begins "
+			       "again");
+	}
+	if (!r->journal.started &&
+	    journal_start(&r->journal, r->job->point, &r->job->base_root, &r->layout, e))
+		return -1;
+	r->inherits = r->has_base && layout_equal(&r->base.layout, &r->layout);
+	r->regions = layout_regions(&r->layout);
+	r->has_layout = true;
+	return 0;
+}
+
+/* --- the base --- */
+
+static int base_page_name(struct receiver *r, uint64_t region, struct name *out, struct err *e)
+{
+	uint32_t branch = region / TREE_FANOUT, count = 0;
+	const struct name *name;
+
+	memset(out, 0, sizeof *out);
+	if (!r->inherits)
+		return 0;
+	name = &r->base.branches[branch];
+	if (r->branch != branch) {
+		memset(r->branch_pages, 0, sizeof r->branch_pages);
+		buf_clear(&r->node);
+		if (!name_is_zero(name) &&
+		    (store_get(r->store, name, &r->node, e) ||
+		     branch_decode(r->node.data, r->node.len, r->branch_pages, &count, e)))
+			return err_prefix(e, "the version this disk grew from");
+		r->branch = branch;
+	}
+	*out = r->branch_pages[region % TREE_FANOUT];
+	return 0;
+}
+
+/* The runs of a region in the base: without one, or where it is zero, one run of zeroes. */
+static int base_runs(struct receiver *r, uint64_t region, uint32_t blocks, struct runs *out,
+		     struct err *e)
+{
+	struct name page;
+	uint32_t has;
+
+	if (base_page_name(r, region, &page, e))
+		return -1;
+	if (name_is_zero(&page)) {
+		runs_push(out, RUN_ZERO, blocks, NULL);
+		return 0;
+	}
+	buf_clear(&r->node);
+	if (store_get(r->store, &page, &r->node, e) ||
+	    page_decode(r->node.data, r->node.len, out, &has, e))
+		return err_prefix(e, "region %" PRIu64 " of the version this disk grew from",
+				  region);
+	if (has != blocks)
+		return err_set(e, ERR_CORRUPT,
+			       "region %" PRIu64
+			       " of the version this disk grew from has %u blocks, not %u",
+			       region, has, blocks);
+	return 0;
+}
+
+static int check_region(struct receiver *r, int64_t region, uint32_t *blocks, struct err *e)
+{
+	uint64_t offset;
+	uint32_t length;
+
+	if (!r->has_layout)
+		return err_set(e, ERR_INVALID, "a region came before the layout of the disk");
+	if ((uint64_t)region >= r->regions)
+		return err_set(e, ERR_INVALID, "region %" PRId64 " is past the end of the disk",
+			       region);
+	layout_region(&r->layout, region, &offset, &length);
+	*blocks = (length + BLOCK_BYTES - 1) / BLOCK_BYTES;
+	return 0;
+}
+
+static int tell_outline(struct receiver *r, const struct door_outline *m, struct err *e)
+{
+	struct door_outline answer = {.region = m->region};
+	struct runs runs = {0};
+	struct buf body = {0};
+	uint32_t blocks;
+	int result = -1;
+
+	if (check_region(r, m->region, &blocks, e))
+		return -1;
+	if (!r->inherits)
+		return err_set(e, ERR_INVALID, "there is no base to tell the outline of");
+	if (base_runs(r, m->region, blocks, &runs, e))
+		goto out;
+	runs_outline_encode(&runs, &body);
+	bytes_set(&answer.runs, body.data, body.len);
+	result = frame_write(r->from, DOOR_OUTLINE, &door_outline_shape, &answer, e);
+out:
+	shape_release(&door_outline_shape, &answer);
+	buf_release(&body);
+	runs_release(&runs);
+	return result;
+}
+
+/* --- committing --- */
+
+static int tell_durable(struct receiver *r, struct err *e)
+{
+	int result = 0;
+
+	for (size_t at = 0; result == 0 && at < r->group.len; at += DURABLE_IN_ONE * 8) {
+		size_t left = r->group.len - at;
+		struct door_durable m = {0};
+
+		bytes_set(&m.regions, r->group.data + at,
+			  left < DURABLE_IN_ONE * 8 ? left : DURABLE_IN_ONE * 8);
+		result = frame_write(r->from, DOOR_DURABLE, &door_durable_shape, &m, e);
+		shape_release(&door_durable_shape, &m);
+	}
+	return result;
+}
+
+/* Chunks and pages, then the journal, then the word to the sender: invariant 1. */
+static int commit(struct receiver *r, struct err *e)
+{
+	if (r->group.len == 0)
+		return 0;
+	if (store_commit(r->store, NULL, e) || journal_sync(&r->journal, e) || tell_durable(r, e))
+		return -1;
+	buf_clear(&r->group);
+	r->group_bytes = 0;
+	return 0;
+}
+
+static int64_t commit_due_ms(const struct receiver *r)
+{
+	int64_t left;
+
+	if (r->group.len == 0)
+		return COMMIT_GROUP_MS;
+	left = r->group_since_ms + COMMIT_GROUP_MS - clock_mono_ms();
+	return r->group_bytes >= (int64_t)COMMIT_GROUP_BYTES || left < 0 ? 0 : left;
+}
+
+static int put_node(struct receiver *r, const struct buf *node, struct name *out, struct err *e)
+{
+	int added = store_put_node(r->store, node, out, e);
+
+	if (added > 0)
+		r->bytes_stored += node->len;
+	return added < 0 ? -1 : 0;
+}
+
+/* --- regions --- */
+
+static void region_release(struct open_region *o)
+{
+	ops_release(&o->ops);
+	runs_release(&o->runs);
+	free(o->data);
+	free(o->need);
+	*o = (struct open_region){0};
+}
+
+static bool runs_all_zero(const struct runs *runs)
+{
+	for (uint32_t i = 0; i < runs->count; i++)
+		if (runs->items[i].kind != RUN_ZERO)
+			return false;
+	return true;
+}
+
+/* Every chunk of the region is there: its page is put, and it belongs to the next commit. */
+static int region_whole(struct receiver *r, struct open_region *o, struct err *e)
+{
+	struct name page = {{0}};
+	struct buf node = {0};
+	uint64_t number = htole64(o->number);
+
+	if (!runs_all_zero(&o->runs)) {
+		page_encode(&o->runs, runs_blocks(&o->runs), &node);
+		if (put_node(r, &node, &page, e)) {
+			buf_release(&node);
+			return -1;
+		}
+		r->group_bytes += node.len;
+		buf_release(&node);
+	}
+	r->pages[o->number] = page;
+	r->done[o->number / 8] |= 1u << o->number % 8;
+	if (r->group.len == 0)
+		r->group_since_ms = clock_mono_ms();
+	buf_add(&r->group, &number, sizeof number);
+	journal_add(&r->journal, o->number, &page);
+	region_release(o);
+	return 0;
+}
+
+static struct open_region *find_open(struct receiver *r, int64_t number)
+{
+	for (unsigned i = 0; i < OPEN_MAX; i++)
+		if (r->open[i].used && r->open[i].number == (uint64_t)number)
+			return &r->open[i];
+	return NULL;
+}
+
+static struct open_region *new_open(struct receiver *r)
+{
+	for (unsigned i = 0; i < OPEN_MAX; i++)
+		if (!r->open[i].used)
+			return &r->open[i];
+	return NULL;
+}
+
+static void list_data(struct open_region *o)
+{
+	for (uint32_t i = 0; i < o->ops.count; i++)
+		o->data_count += o->ops.items[i].kind == OP_DATA;
+	o->data = xcalloc(o->data_count + 1, sizeof *o->data);
+	o->need = xcalloc(1, o->data_count / 8 + 1);
+	for (uint32_t i = 0, n = 0; i < o->ops.count; i++)
+		if (o->ops.items[i].kind == OP_DATA)
+			o->data[n++] = &o->ops.items[i];
+}
+
+/* Ask for what this group has not put and this stream was not asked for. */
+static int ask(struct receiver *r, struct open_region *o, struct err *e)
+{
+	struct name *names = xcalloc(o->data_count + 1, sizeof *names);
+	uint8_t *have = xcalloc(o->data_count + 1, 1);
+	struct door_need need = {.region = (int64_t)o->number};
+	int result = -1;
+
+	for (uint32_t i = 0; i < o->data_count; i++)
+		names[i] = o->data[i]->name;
+	if (o->data_count && store_has(r->store, r->job->group, names, o->data_count, have, e))
+		goto out;
+	for (uint32_t i = 0; i < o->data_count; i++) {
+		bool asked, again;
+
+		if (have[i])
+			continue;
+		wanted_add(&r->wanted, &names[i], o, &asked, &again);
+		if (!again)
+			o->missing++;
+		if (!asked)
+			o->need[i / 8] |= 1u << i % 8;
+	}
+	bytes_set(&need.need, o->need, (o->data_count + 7) / 8);
+	result = frame_write(r->from, DOOR_NEED, &door_need_shape, &need, e);
+out:
+	shape_release(&door_need_shape, &need);
+	free(names);
+	free(have);
+	return result;
+}
+
+static int take_region(struct receiver *r, const struct door_region *m, struct err *e)
+{
+	struct open_region *o;
+	struct runs base = {0};
+	uint32_t blocks;
+	int result = -1;
+
+	if (check_region(r, m->region, &blocks, e))
+		return -1;
+	if (bit(r->done, m->region) || find_open(r, m->region))
+		return err_set(e, ERR_INVALID, "region %" PRId64 " was sent twice", m->region);
+	o = new_open(r);
+	if (!o)
+		return err_set(e, ERR_INVALID, "the sender began more than %d regions at once",
+			       OPEN_MAX);
+	*o = (struct open_region){.used = true, .number = (uint64_t)m->region};
+	if (ops_decode(m->ops.data, m->ops.len, &o->ops, e) ||
+	    base_runs(r, m->region, blocks, &base, e) ||
+	    ops_apply(&base, &o->ops, blocks, &o->runs, e)) {
+		err_prefix(e, "region %" PRId64, m->region);
+		goto out;
+	}
+	list_data(o);
+	if (ask(r, o, e))
+		goto out;
+	result = o->missing ? 0 : region_whole(r, o, e);
+out:
+	runs_release(&base);
+	return result;
+}
+
+/* --- chunks --- */
+
+static void one_less(void *context, void *waiter)
+{
+	struct open_region *o = waiter;
+
+	(void)context;
+	o->missing--;
+}
+
+/* Decompress within bounds, hash, put: invariant 5. */
+static int put_chunk(struct receiver *r, const struct door_chunk *m, const struct op *op,
+		     struct err *e)
+{
+	struct record record = {.name = op->name,
+				.codec = (uint16_t)m->codec,
+				.kind = RECORD_CHUNK,
+				.plain_len = (uint32_t)m->plain_len,
+				.stored_len = (uint32_t)m->stored.len,
+				.stored = m->stored.data};
+	struct name name;
+	int added;
+
+	if (m->codec > CODEC_LZ4 || m->plain_len > CHUNK_MAX_BYTES ||
+	    m->plain_len != (int64_t)op->count * BLOCK_BYTES || m->stored.len == 0 ||
+	    m->stored.len > (size_t)m->plain_len)
+		return err_set(e, ERR_INVALID,
+			       "a chunk of region %" PRId64 " has %" PRId64
+			       " bytes where %u were announced, or an unknown codec",
+			       m->region, m->plain_len, op->count * BLOCK_BYTES);
+	buf_clear(&r->plain);
+	if (record_unpack(&record, &r->plain, e)) {
+		if (e)
+			e->kind = ERR_INVALID;
+		return err_prefix(e, "a chunk of region %" PRId64, m->region);
+	}
+	name_of(r->plain.data, r->plain.len, &name);
+	if (name_compare(&name, &op->name) != 0)
+		return err_set(e, ERR_DENIED,
+			       "wrong content under a name in region %" PRId64
+			       ": the sender is broken or lies",
+			       m->region);
+	added = store_put(r->store, r->job->group, &record, e);
+	if (added > 0)
+		r->bytes_stored += record.stored_len;
+	r->group_bytes += record.stored_len;
+	return added < 0 ? -1 : 0;
+}
+
+static int take_chunk(struct receiver *r, const struct door_chunk *m, struct err *e)
+{
+	struct open_region *o = find_open(r, m->region);
+	const struct op *op;
+
+	if (!o || m->index >= o->data_count || !bit(o->need, m->index))
+		return err_set(e, ERR_INVALID,
+			       "a chunk of region %" PRId64 " was sent that nobody asked for",
+			       m->region);
+	op = o->data[m->index];
+	if (put_chunk(r, m, op, e))
+		return -1;
+	o->need[m->index / 8] &= ~(1u << m->index % 8);
+	wanted_came(&r->wanted, &op->name, one_less, r);
+	for (unsigned i = 0; i < OPEN_MAX; i++)
+		if (r->open[i].used && r->open[i].missing == 0 && region_whole(r, &r->open[i], e))
+			return -1;
+	return 0;
+}
+
+/* --- the end --- */
+
+static int put_branch(struct receiver *r, uint32_t branch, struct name *out, struct err *e)
+{
+	uint64_t first = (uint64_t)branch * TREE_FANOUT, left = r->regions - first;
+	uint32_t count = left < TREE_FANOUT ? left : TREE_FANOUT;
+	bool zero = true;
+	struct buf node = {0};
+	int result;
+
+	for (uint32_t i = 0; i < count; i++) {
+		struct name *page = &r->pages[first + i];
+
+		if (!bit(r->done, first + i) && base_page_name(r, first + i, page, e))
+			return -1;
+		zero &= name_is_zero(page);
+	}
+	memset(out, 0, sizeof *out);
+	if (zero)
+		return 0;
+	branch_encode(r->pages + first, count, &node);
+	result = put_node(r, &node, out, e);
+	buf_release(&node);
+	return result;
+}
+
+static int put_root(struct receiver *r, struct name *out, struct err *e)
+{
+	struct disk_root root = {.layout = r->layout,
+				 .cutter_version = CUTTER_VERSION,
+				 .branch_count = (r->regions + TREE_FANOUT - 1) / TREE_FANOUT};
+	struct buf node = {0};
+	int result = -1;
+
+	root.branches = xcalloc(root.branch_count, sizeof *root.branches);
+	for (uint32_t i = 0; i < root.branch_count; i++)
+		if (put_branch(r, i, &root.branches[i], e))
+			goto out;
+	disk_root_encode(&root, &node);
+	result = put_node(r, &node, out, e);
+out:
+	disk_root_release(&root);
+	buf_release(&node);
+	return result;
+}
+
+static int finish(struct receiver *r, struct err *e)
+{
+	struct door_finished finished = {0};
+	struct name root;
+	int result = -1;
+
+	if (!r->has_layout)
+		return err_set(e, ERR_INVALID, "the sender finished before it told the layout");
+	for (unsigned i = 0; i < OPEN_MAX; i++)
+		if (r->open[i].used)
+			return err_set(e, ERR_DENIED,
+				       "region %" PRIu64
+				       " names content that this sender never sent",
+				       r->open[i].number);
+	if (commit(r, e) || put_root(r, &root, e) || store_commit(r->store, NULL, e))
+		return -1;
+	bytes_set(&finished.root, root.bytes, NAME_BYTES);
+	finished.bytes_stored = r->bytes_stored;
+	if (r->note && r->note(r->context, NULL, &finished))
+		err_set(e, ERR_CONFLICT, "the run was given up");
+	else
+		result = frame_write(r->from, DOOR_FINISHED, &door_finished_shape, &finished, e);
+	shape_release(&door_finished_shape, &finished);
+	return result;
+}
+
+/* --- the conversation --- */
+
+union message {
+	struct door_layout layout;
+	struct door_outline outline;
+	struct door_region region;
+	struct door_chunk chunk;
+	struct door_progress progress;
+	struct door_fault fault;
+};
+
+static int take_fault(const struct door_fault *m, struct err *e)
+{
+	return err_set(e, err_kind_from_word(m->kind ? m->kind : ""), "%s",
+		       m->text ? m->text : "the sender gave no reason");
+}
+
+static int take_message(struct receiver *r, uint16_t type, const union message *m, struct err *e)
+{
+	switch (type) {
+	case DOOR_LAYOUT: return take_layout(r, &m->layout, e);
+	case DOOR_OUTLINE_WANTED: return tell_outline(r, &m->outline, e);
+	case DOOR_REGION: return take_region(r, &m->region, e);
+	case DOOR_CHUNK: return take_chunk(r, &m->chunk, e);
+	case DOOR_PROGRESS:
+		if (r->note && r->note(r->context, &m->progress, NULL))
+			return err_set(e, ERR_CONFLICT, "the run was given up");
+		return 0;
+	case DOOR_FAULT: return take_fault(&m->fault, e);
+	default:
+		return err_set(e, ERR_INVALID, "the message \"%s\" has no place here",
+			       door_word(type) ? door_word(type) : "?");
+	}
+}
+
+static const struct shape *shape_here(uint16_t type)
+{
+	switch (type) {
+	case DOOR_LAYOUT:
+	case DOOR_OUTLINE_WANTED:
+	case DOOR_REGION:
+	case DOOR_CHUNK:
+	case DOOR_PROGRESS:
+	case DOOR_FAULT: return door_shape(type);
+	default: return NULL;
+	}
+}
+
+/* 1: finished. */
+static int one_message(struct receiver *r, struct buf *body, struct err *e)
+{
+	union message m = {{.size_bytes = 0}};
+	const struct shape *shape;
+	uint16_t type;
+	int got = frame_read(r->from, &type, body, e), result;
+
+	if (got < 0)
+		return -1;
+	if (got == 0)
+		return err_set(e, ERR_UNAVAILABLE, "the sender went away");
+	if (type == DOOR_FINISH)
+		return finish(r, e) ? -1 : 1;
+	shape = shape_here(type);
+	if (!shape)
+		return err_set(e, ERR_INVALID, "message %u has no place in a stream", type);
+	if (wire_decode(shape, body->data, body->len, &m, e))
+		return -1;
+	result = take_message(r, type, &m, e);
+	shape_release(shape, &m);
+	return result;
+}
+
+static int converse(struct receiver *r, struct err *e)
+{
+	struct buf body = {0};
+	int64_t heard = clock_mono_ms();
+	int result = begin(r, e);
+
+	while (result == 0) {
+		int64_t due = commit_due_ms(r);
+		int ready = due > 0 ? stream_wait(r->from, due, e) : 0;
+
+		if (ready < 0)
+			result = -1;
+		else if (ready == 0 && clock_mono_ms() - heard > LEASE_MS)
+			result = err_set(e, ERR_UNAVAILABLE, "the sender has said nothing for %d s",
+					 LEASE_MS / 1000);
+		else if (ready == 0)
+			result = commit_due_ms(r) == 0 ? commit(r, e) : 0;
+		else {
+			result = one_message(r, &body, e);
+			heard = clock_mono_ms();
+		}
+	}
+	buf_release(&body);
+	return result < 0 ? -1 : 0;
+}
+
+/* Let the sender read why, before a reset throws the sentence away. */
+static void linger(struct stream *s)
+{
+	uint8_t sink[16 << 10];
+	int64_t until = clock_mono_ms() + LINGER_MS, left;
+
+	while ((left = until - clock_mono_ms()) > 0)
+		if (stream_wait(s, left, NULL) <= 0 ||
+		    stream_read_some(s, sink, sizeof sink, NULL) <= 0)
+			return;
+}
+
+int copy_receive(struct store *store, const struct copy_intake *job, struct stream *from,
+		 copy_note_fn *note, void *context, struct err *e)
+{
+	struct receiver *r = xcalloc(1, sizeof *r);
+	struct err why = {0};
+	int result;
+
+	*r = (struct receiver){
+	    .store = store, .job = job, .from = from, .note = note, .context = context};
+	r->journal.fd = -1;
+	stream_set_timeout(from, LEASE_MS);
+	result = converse(r, &why);
+	if (result) {
+		/* What is whole stays: the next stream of this point goes on from there. */
+		if (why.kind == ERR_UNAVAILABLE)
+			commit(r, NULL);
+		if (frame_fault(from, &why, NULL) == 0)
+			linger(from);
+		if (e)
+			*e = why;
+	}
+	for (unsigned i = 0; i < OPEN_MAX; i++)
+		region_release(&r->open[i]);
+	wanted_release(&r->wanted);
+	journal_close(&r->journal);
+	disk_root_release(&r->base);
+	buf_release(&r->group);
+	buf_release(&r->plain);
+	buf_release(&r->node);
+	free(r->pages);
+	free(r->done);
+	free(r);
+	return result;
+}

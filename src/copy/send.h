@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The sending half, in three threads: one reads the disk, cuts and names region after region; one
+ * takes what the intake answers; the caller's sends regions, chunks and progress. Seen only here.
+ */
+#ifndef COPY_SEND_H
+#define COPY_SEND_H
+
+#include <pthread.h>
+
+#include "block/cutter.h"
+#include "block/layout.h"
+#include "copy/copy.h"
+#include "copy/source.h"
+#include "copy/throttle.h"
+
+#define SLOTS 8 /* regions begun at once; their memory together is bounded besides */
+
+enum slot_state { SLOT_FREE, SLOT_READING, SLOT_CUT, SLOT_ASKED, SLOT_NEEDED };
+
+/* A region on its way. */
+struct slot {
+	enum slot_state state;
+	uint64_t order; /* the oldest goes first */
+	uint64_t region;
+	uint8_t *data; /* REGION_BYTES mapped; holes cost nothing */
+	uint64_t cost; /* bytes of it that may be touched */
+	uint64_t work; /* bytes that count as done with it */
+	struct ops ops;
+	uint32_t *places; /* of each OP_DATA: its first block */
+	uint32_t data_count;
+	struct bytes need;
+};
+
+struct sender {
+	const struct copy_source *from;
+	struct stream *to;
+	struct source *source;
+	struct layout layout;
+	bool has_base, increment;
+	uint8_t *done; /* of READY */
+	size_t done_len;
+	struct extents data, dirty;
+
+	pthread_mutex_t lock; /* of all below, and of the slots' states */
+	pthread_cond_t changed;
+	struct slot slots[SLOTS];
+	uint64_t next_order, cost_in_use;
+	bool read_all, stop, finished, answered_all;
+	struct err why; /* kind not ERR_NONE: the first failure */
+	uint64_t outline_region;
+	struct runs outline;
+	bool outline_came;
+	struct door_progress progress;
+	struct door_finished *result;
+
+	/* the caller's thread alone */
+	struct throttle throttle;
+	int64_t progress_at_ms;
+};
+
+/* Thread bodies. */
+void *send_reader(void *sender);
+void *send_answers(void *sender);
+/* Remember the first failure and wake everybody. */
+void send_failed(struct sender *s, const struct err *why);
+
+#endif

@@ -1,0 +1,453 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Both halves of a copy over a socket pair, from a disk that nbdkit serves. */
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/limits.h"
+#include "block/tree.h"
+#include "copy/copy.h"
+#include "io/file.h"
+#include "io/process.h"
+#include "test.h"
+
+#define DISK_BYTES (130 * MIB + 1536)
+
+static char dir[] = "/tmp/godwit-test-copy.XXXXXX";
+static char disk_path[64], socket_path[64], journal_dir[64];
+static int disk;
+static pid_t server;
+
+/* --- the disk --- */
+
+static uint32_t random_next(void)
+{
+	static uint64_t x = 88172645463325252ull;
+
+	x ^= x << 13;
+	x ^= x >> 7;
+	x ^= x << 17;
+	return (uint32_t)(x >> 16);
+}
+
+/* A file's bytes: random, ending in slack; or zeroes. */
+static void write_file_like(uint64_t offset, size_t n, bool zero)
+{
+	uint8_t *data = xcalloc(1, n);
+
+	if (!zero) {
+		size_t used = n > 600 ? n - 600 + random_next() % 500 : n;
+
+		for (size_t i = 0; i < used; i++)
+			data[i] = (uint8_t)random_next();
+	}
+	assert_ok(fd_write_at(disk, data, n, offset, err));
+	free(data);
+}
+
+static int connect_disk(void)
+{
+	struct sockaddr_un where = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	memcpy(where.sun_path, socket_path, strlen(socket_path));
+	for (int i = 0; i < 500; i++) {
+		if (connect(fd, (struct sockaddr *)&where, sizeof where) == 0)
+			return fd;
+		clock_sleep_ms(20);
+	}
+	fail_msg("nbdkit does not listen at %s", socket_path);
+	return -1;
+}
+
+static int set_up(void **state)
+{
+	const char *argv[] = {"nbdkit", "-f", "-U", socket_path, "file", disk_path, NULL};
+	struct process_plan plan = {.argv = argv};
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	snprintf(disk_path, sizeof disk_path, "%s/disk.raw", dir);
+	snprintf(socket_path, sizeof socket_path, "%s/nbd.sock", dir);
+	snprintf(journal_dir, sizeof journal_dir, "%s/journal", dir);
+	assert_ok(file_make_dirs(journal_dir, 0700, err));
+	disk = open(disk_path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	assert_true(disk >= 0 && ftruncate(disk, DISK_BYTES) == 0);
+	for (int i = 0; i < 60; i++)
+		write_file_like(random_next() % (DISK_BYTES / BLOCK_BYTES - 40) * BLOCK_BYTES,
+				1 + random_next() % (150 * KIB), false);
+	write_file_like(DISK_BYTES - 1000, 1000, false);
+	assert_ok(process_start(&plan, &server, err));
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	process_stop(server, 2000);
+	close(disk);
+	return file_remove_tree(dir, NULL);
+}
+
+/* --- one copy --- */
+
+struct job {
+	struct store *store;
+	struct copy_intake intake;
+	struct stream *stream;
+	struct err err;
+	struct door_progress progress;
+	int result;
+};
+
+static int note(void *context, const struct door_progress *progress,
+		const struct door_finished *finished)
+{
+	struct job *j = context;
+
+	(void)finished;
+	if (progress)
+		j->progress = *progress;
+	return 0;
+}
+
+static void *receive(void *context)
+{
+	struct job *j = context;
+
+	j->result = copy_receive(j->store, &j->intake, j->stream, note, j, &j->err);
+	return NULL;
+}
+
+static void job_init(struct job *j, struct store *store, const char *run, const char *point,
+		     const struct name *base)
+{
+	*j = (struct job){.store = store,
+			  .intake = {.group = "g",
+				     .run_id = run,
+				     .point = point,
+				     .size_bytes = DISK_BYTES,
+				     .journal_dir = journal_dir}};
+	if (base)
+		j->intake.base_root = *base;
+}
+
+static struct stream *start_receiver(struct job *j, pthread_t *thread)
+{
+	int pair[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	j->stream = stream_of_fd(pair[1]);
+	assert_int_equal(pthread_create(thread, NULL, receive, j), 0);
+	return stream_of_fd(pair[0]);
+}
+
+static int copy(struct job *j, const struct extents *changed, struct name *root, struct err *e)
+{
+	int fds[2] = {connect_disk(), connect_disk()};
+	struct copy_source from = {
+	    .nbd_fds = fds, .nbd_count = 2, .export_name = "", .changed = changed};
+	struct door_finished finished;
+	struct stream *to;
+	pthread_t thread;
+	int result;
+
+	to = start_receiver(j, &thread);
+	result = copy_send(&from, to, &finished, e);
+	pthread_join(thread, NULL);
+	stream_close(to);
+	stream_close(j->stream);
+	close(fds[0]);
+	close(fds[1]);
+	if (result == 0) {
+		assert_int_equal(finished.root.len, NAME_BYTES);
+		memcpy(root->bytes, finished.root.data, NAME_BYTES);
+		shape_release(&door_finished_shape, &finished);
+	}
+	return result;
+}
+
+/* --- comparing --- */
+
+static void not_bad(void *context, const struct name *name, uint64_t offset, uint64_t length,
+		    const struct err *why)
+{
+	(void)context;
+	(void)name;
+	fail_msg("bad at %llu+%llu: %s", (unsigned long long)offset, (unsigned long long)length,
+		 why->text);
+}
+
+/* Compare a region of the version with the same bytes of the disk. */
+static void compare_region(struct store *store, const struct name *page, uint64_t offset,
+			   uint32_t length)
+{
+	uint8_t *have = xcalloc(1, REGION_BYTES), *want = xcalloc(1, REGION_BYTES);
+	struct runs runs = {0};
+	struct buf node = {0}, plain = {0};
+	uint32_t blocks;
+	uint64_t at = 0;
+
+	if (!name_is_zero(page)) {
+		assert_ok(store_get(store, page, &node, err));
+		assert_ok(page_decode(node.data, node.len, &runs, &blocks, err));
+	}
+	for (uint32_t i = 0; i < runs.count; at += runs.items[i++].blocks * BLOCK_BYTES) {
+		if (runs.items[i].kind != RUN_DATA)
+			continue;
+		buf_clear(&plain);
+		assert_ok(store_get(store, &runs.items[i].name, &plain, err));
+		memcpy(have + at, plain.data, plain.len);
+	}
+	assert_ok(fd_read_at(disk, want, length, offset, err));
+	assert_memory_equal(have, want, length);
+	runs_release(&runs);
+	buf_release(&node);
+	buf_release(&plain);
+	free(have);
+	free(want);
+}
+
+static void assert_reads_back(struct store *store, const struct name *name)
+{
+	struct disk_root root;
+	struct name pages[TREE_FANOUT];
+	struct buf node = {0};
+	uint32_t count;
+	uint64_t checked, bad;
+
+	assert_ok(copy_verify(store, name, not_bad, NULL, NULL, &checked, &bad, err));
+	assert_int_equal(bad, 0);
+	assert_true(checked > 0);
+	assert_ok(store_get(store, name, &node, err));
+	assert_ok(disk_root_decode(node.data, node.len, &root, err));
+	assert_int_equal(root.layout.size, DISK_BYTES);
+	buf_clear(&node);
+	assert_ok(store_get(store, &root.branches[0], &node, err));
+	assert_ok(branch_decode(node.data, node.len, pages, &count, err));
+	for (uint32_t i = 0; i < count; i++) {
+		uint64_t offset;
+		uint32_t length;
+
+		layout_region(&root.layout, i, &offset, &length);
+		compare_region(store, &pages[i], offset, length);
+	}
+	disk_root_release(&root);
+	buf_release(&node);
+}
+
+/* --- the tests --- */
+
+static void full_copy_in(const char *where)
+{
+	struct store *store;
+	struct name first, second;
+	struct job j;
+
+	assert_ok(store_open(where, true, true, &store, err));
+	job_init(&j, store, "full-1", "p1", NULL);
+	assert_ok(copy(&j, NULL, &first, err));
+	assert_int_equal(j.result, 0);
+	assert_true(j.progress.chunks_new > 0);
+	assert_int_equal(j.progress.bytes_done, j.progress.bytes_total);
+	assert_reads_back(store, &first);
+	job_init(&j, store, "full-2", "p2", &first);
+	assert_ok(copy(&j, NULL, &second, err));
+	assert_int_equal(j.progress.chunks_new, 0);
+	assert_memory_equal(&first, &second, sizeof first);
+	store_close(store);
+	assert_ok(copy_journal_remove(journal_dir, "full-1", err));
+	assert_ok(copy_journal_remove(journal_dir, "full-2", err));
+}
+
+static void full_copies(void **state)
+{
+	char where[80];
+
+	(void)state;
+	full_copy_in("memory:");
+	snprintf(where, sizeof where, "dir:%s/store", dir);
+	full_copy_in(where);
+}
+
+static void edit(struct extents *changed)
+{
+	uint64_t at = random_next() % (8 * MIB);
+
+	while (at < DISK_BYTES) {
+		uint64_t n = 1 + random_next() % (300 * KIB);
+
+		if (n > DISK_BYTES - at)
+			n = DISK_BYTES - at;
+		write_file_like(at, n, random_next() % 3 == 0);
+		extents_append(changed, at, n);
+		at += n + random_next() % (96 * MIB);
+	}
+}
+
+static void increments_equal_full_copies(void **state)
+{
+	struct store *store, *fresh;
+	struct name root, other;
+	struct job j;
+	char run[32];
+
+	(void)state;
+	assert_ok(store_open("memory:", true, true, &store, err));
+	job_init(&j, store, "inc", "p", NULL);
+	assert_ok(copy(&j, NULL, &root, err));
+	for (int round = 0; round < 12; round++) {
+		struct extents changed = {0};
+
+		edit(&changed);
+		snprintf(run, sizeof run, "inc-%d", round);
+		job_init(&j, store, run, "p", &root);
+		assert_ok(copy(&j, &changed, &root, err));
+		assert_true(j.progress.bytes_read < (int64_t)DISK_BYTES / 4);
+		extents_release(&changed);
+		if (round % 3)
+			continue;
+		assert_ok(store_open("memory:", true, true, &fresh, err));
+		snprintf(run, sizeof run, "fresh-%d", round);
+		job_init(&j, fresh, run, "p", NULL);
+		assert_ok(copy(&j, NULL, &other, err));
+		assert_memory_equal(&root, &other, sizeof root);
+		store_close(fresh);
+	}
+	assert_reads_back(store, &root);
+	store_close(store);
+}
+
+/* A finished stream's journal answers for all its regions, under its own point only. */
+static void resumes_under_its_point(void **state)
+{
+	struct store *store;
+	struct name first, second;
+	struct job j;
+
+	(void)state;
+	assert_ok(store_open("memory:", true, true, &store, err));
+	job_init(&j, store, "resume", "p1", NULL);
+	assert_ok(copy(&j, NULL, &first, err));
+	assert_true(j.progress.bytes_read > 0);
+	job_init(&j, store, "resume", "p1", NULL);
+	assert_ok(copy(&j, NULL, &second, err));
+	assert_int_equal(j.progress.bytes_read, 0);
+	assert_memory_equal(&first, &second, sizeof first);
+	job_init(&j, store, "resume", "p2", NULL);
+	assert_ok(copy(&j, NULL, &second, err));
+	assert_true(j.progress.bytes_read > 0);
+	assert_int_equal(j.progress.chunks_new, 0);
+	assert_memory_equal(&first, &second, sizeof first);
+	store_close(store);
+}
+
+/* --- a sender that lies --- */
+
+struct liar {
+	struct job job;
+	struct stream *to;
+	pthread_t thread;
+	struct name name;
+	uint8_t content[BLOCK_BYTES];
+};
+
+/* Announce a region of one block of data under a name; expects to be asked for it. */
+static void liar_begins(struct liar *l, struct store *store)
+{
+	struct door_ready ready;
+	struct door_layout layout = {.size_bytes = BLOCK_BYTES};
+	struct op op = {.kind = OP_DATA, .count = 1};
+	struct ops ops = {.items = &op, .count = 1, .cap = 1};
+	struct door_region region = {0};
+	struct door_need need;
+	struct buf body = {0};
+
+	job_init(&l->job, store, "liar", "p", NULL);
+	l->job.intake.group = "liars";
+	l->job.intake.size_bytes = BLOCK_BYTES;
+	memset(l->content, 'a', BLOCK_BYTES);
+	name_of(l->content, BLOCK_BYTES, &l->name);
+	op.name = l->name;
+	l->to = start_receiver(&l->job, &l->thread);
+	assert_ok(frame_expect(l->to, DOOR_READY, &door_ready_shape, &ready, err));
+	shape_release(&door_ready_shape, &ready);
+	assert_ok(frame_write(l->to, DOOR_LAYOUT, &door_layout_shape, &layout, err));
+	ops_encode(&ops, &body);
+	bytes_set(&region.ops, body.data, body.len);
+	assert_ok(frame_write(l->to, DOOR_REGION, &door_region_shape, &region, err));
+	assert_ok(frame_expect(l->to, DOOR_NEED, &door_need_shape, &need, err));
+	assert_int_equal(need.need.len, 1);
+	assert_int_equal(need.need.data[0], 1);
+	shape_release(&door_need_shape, &need);
+	shape_release(&door_region_shape, &region);
+	buf_release(&body);
+}
+
+static void liar_is_told(struct liar *l, enum err_kind kind)
+{
+	struct door_finished finished;
+	struct err e = {0};
+
+	assert_int_equal(frame_expect(l->to, DOOR_FINISHED, &door_finished_shape, &finished, &e),
+			 -1);
+	assert_int_equal(e.kind, kind);
+	stream_close(l->to);
+	pthread_join(l->thread, NULL);
+	stream_close(l->job.stream);
+	assert_int_equal(l->job.result, -1);
+	assert_int_equal(l->job.err.kind, kind);
+}
+
+static void liar_sends(struct liar *l, uint32_t plain_len, uint8_t fill)
+{
+	uint8_t *plain = xcalloc(1, plain_len);
+	struct door_chunk chunk = {.codec = CODEC_RAW, .plain_len = plain_len};
+
+	memset(plain, fill, plain_len);
+	bytes_set(&chunk.stored, plain, plain_len);
+	assert_ok(frame_write(l->to, DOOR_CHUNK, &door_chunk_shape, &chunk, err));
+	shape_release(&door_chunk_shape, &chunk);
+	free(plain);
+}
+
+static void lies_are_refused(void **state)
+{
+	struct store *store;
+	struct record record = {.plain_len = BLOCK_BYTES, .stored_len = BLOCK_BYTES};
+	struct liar l;
+
+	(void)state;
+	assert_ok(store_open("memory:", true, true, &store, err));
+	/* Another group has the content; knowing its name is not enough. */
+	memset(l.content, 'a', BLOCK_BYTES);
+	name_of(l.content, BLOCK_BYTES, &record.name);
+	record.stored = l.content;
+	assert_ok(store_put(store, "victims", &record, err));
+	liar_begins(&l, store);
+	assert_ok(frame_write(l.to, DOOR_FINISH, door_shape(DOOR_FINISH), "", err));
+	liar_is_told(&l, ERR_DENIED);
+
+	liar_begins(&l, store);
+	liar_sends(&l, BLOCK_BYTES, 'b');
+	liar_is_told(&l, ERR_DENIED);
+
+	liar_begins(&l, store);
+	liar_sends(&l, 2 * BLOCK_BYTES, 'a');
+	liar_is_told(&l, ERR_INVALID);
+	store_close(store);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(full_copies),
+	    cmocka_unit_test(increments_equal_full_copies),
+	    cmocka_unit_test(resumes_under_its_point),
+	    cmocka_unit_test(lies_are_refused),
+	};
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}
