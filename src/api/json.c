@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Members of bodies and answers. */
-#include <math.h>
 #include <string.h>
 
 #include "api/handlers.h"
@@ -39,7 +38,7 @@ bool in_time(const json_t *in, const char *name, int64_t *ms)
 {
 	const json_t *value = member(in, name);
 	if (value)
-		*ms = (int64_t)llround(json_number_value(value) * 1000);
+		*ms = (int64_t)(json_number_value(value) * 1000 + 0.5); /* checked: not below 0 */
 	return value != NULL;
 }
 

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <inttypes.h>
-#include <math.h>
 #include <regex.h>
 #include <stdio.h>
 #include <string.h>
