@@ -102,7 +102,7 @@ void job_create(struct job_row *job, int64_t now)
 	if (job->failure_limit <= 0)
 		job->failure_limit = FAILURES_BEFORE_PAUSE;
 	if (!job->boot_test)
-		text_set(&job->boot_test, "advisory");
+		text_set(&job->boot_test, "required");
 	if (job->boot_test_every <= 0)
 		job->boot_test_every = 1;
 	text_set(&job->state, job->seed <= now ? "ACTIVE" : "PENDING");

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Shared by connector.c (the control connection), connector_run.c (a run) and connector_disk.c. */
+#ifndef COPY_CONNECTOR_PRIVATE_H
+#define COPY_CONNECTOR_PRIVATE_H
+
+#include <pthread.h>
+#include <semaphore.h>
+
+#include "copy/connector.h"
+#include "io/stream.h"
+#include "io/tls.h"
+#include "site/site.h"
+#include "wire/door.h"
+
+/* Where a run is, for the announcement. */
+enum run_state { RUN_VALIDATING, RUN_SNAPSHOTTING, RUN_COPYING, RUN_COPIED, RUN_BROKEN };
+
+struct connector_run {
+	struct connector *c;
+	struct connector_run *next;
+	struct door_work work; /* the newest lease of it */
+	enum run_state state;
+	struct site_point *point;
+	struct door_snapshot snapshot; /* as announced; valid from RUN_COPYING on */
+	struct err failure;
+	bool committed, cancelled; /* what the service said of it */
+};
+
+struct connector {
+	struct connector_config config;
+	struct site *site;
+	struct tls *tls;
+	pthread_mutex_t lock; /* runs, control */
+	pthread_cond_t changed;
+	pthread_mutex_t site_lock; /* one call into the site at a time */
+	struct stream *control;	   /* NULL while not connected */
+	struct connector_run *runs;
+	sem_t disks; /* disks in flight */
+	bool swept;
+};
+
+/* Start the thread of a run; `work` is moved into it. The connector's lock is held. */
+void connector_run_start(struct connector *c, struct door_work *work);
+/* Tell the service where the run is; nothing while there is no connection. Lock held. */
+void connector_run_announce(struct connector_run *run);
+bool connector_run_is_over(struct connector_run *run); /* committed or cancelled; takes the lock */
+
+/* Copy disk `index` of the run's point; returns when its root is durable. */
+int connector_disk(struct connector_run *run, unsigned index, struct err *e);
+
+/* Send on the control connection. Lock held. ERR_UNAVAILABLE while there is none. */
+int connector_say(struct connector *c, uint16_t type, const void *message, struct err *e);
+/* A new connection to the door. */
+int connector_dial(struct connector *c, struct stream **out, struct err *e);
+
+#endif
