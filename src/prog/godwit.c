@@ -65,6 +65,7 @@ const struct command cli_commands[] = {
      cmd_image_list},
     {"image show", "IMAGE", none, "Show an image, its disks and its verdict.", cmd_image_show},
     {"image delete", "IMAGE", none, "Delete an image.", cmd_image_delete},
+    {"image verify", "IMAGE", none, "Read and hash everything of an image.", cmd_image_verify},
     {"image serve", "IMAGE", serve_options, "Serve the disks of an image by NBD, read-only.",
      cmd_image_serve},
     {"image boot", "IMAGE", boot_options,
