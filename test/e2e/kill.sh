@@ -28,7 +28,7 @@ for victim in connector godwitd; do
 		[ "$stage" != Completed ] || continue
 		server=${servers[next]}
 		next=$((next + 1))
-		job=$(sms create-replication-job --server-id "$server" --run-once --seed-replication-time "$(date +%s)" --output text)
+		job=$(sms create-replication-job --server-id "$server" --run-once --seed-replication-time $(($(date +%s) + 4)) --output text)
 		godwit job set "$job" --boot-test off
 		[ "$stage" != Preparing ] || godwit job set "$job" --boot-test advisory
 		run=

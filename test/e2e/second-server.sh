@@ -19,7 +19,7 @@ done
 start_service "libvirt:$LIBVIRT_DEFAULT_URI"
 import_catalog
 for g in web01 db01; do
-	job=$(sms create-replication-job --server-id "$(server_named $g)" --run-once --seed-replication-time "$(date +%s)" --output text)
+	job=$(sms create-replication-job --server-id "$(server_named $g)" --run-once --seed-replication-time $(($(date +%s) + 4)) --output text)
 	godwit job set "$job" --boot-test off
 	wait_run "$job" 400 COMPLETED
 	run=$(run_field "$job" replicationRunId)
