@@ -140,6 +140,41 @@ out:
 	return r;
 }
 
+/* The run's counters are the sums of its disks'. */
+static int add_disk(void *context, const void *row)
+{
+	struct run_row *run = context;
+	const struct run_disk_row *disk = row;
+	run->bytes_total += disk->bytes_total;
+	run->bytes_done += disk->bytes_done;
+	run->bytes_read += disk->bytes_read;
+	run->bytes_new += disk->bytes_new;
+	run->bytes_sent += disk->bytes_sent;
+	run->bytes_stored += disk->bytes_stored;
+	run->chunks += disk->chunks;
+	run->chunks_new += disk->chunks_new;
+	return 0;
+}
+
+static int sum_run(struct meta_tx *tx, const char *run_id, struct err *e)
+{
+	struct run_row run = {0};
+	struct meta_scan scan = {.index = "run", .equal_count = 1, .values = {{.text = run_id}}};
+	int r = meta_get(tx, &meta_runs, run_id, &run, e);
+	if (r < 0)
+		return -1;
+	run.bytes_total = run.bytes_done = run.bytes_read = run.bytes_new = 0;
+	run.bytes_sent = run.bytes_stored = run.chunks = run.chunks_new = 0;
+	r = meta_scan(tx, &meta_run_disks, &scan, add_disk, &run, e);
+	if (r == 0 && run.bytes_total > 0 && text_equal(run.stage, "Uploading"))
+		text_setf(&run.stage_progress, "%lld%%",
+			  (long long)(100.0 * (double)run.bytes_done / (double)run.bytes_total));
+	if (r == 0)
+		r = meta_put(tx, &meta_runs, &run, e);
+	shape_release(meta_runs.shape, &run);
+	return r;
+}
+
 static void note_progress(struct service *s, const struct intake_note *note, struct err *e)
 {
 	struct meta_tx *tx;
@@ -159,6 +194,8 @@ static void note_progress(struct service *s, const struct intake_note *note, str
 		disk.chunks_new = note->chunks_new;
 		r = meta_put(tx, &meta_run_disks, &disk, e);
 	}
+	if (r == 0)
+		r = sum_run(tx, note->run_id, e);
 	shape_release(meta_run_disks.shape, &disk);
 	struct err none;
 	meta_end(tx, r == 0, r == 0 ? e : &none);
@@ -190,6 +227,8 @@ static void note_finished(struct service *s, const struct intake_note *note, str
 		disk.bytes_stored += note->bytes_stored;
 		r = meta_put(tx, &meta_run_disks, &disk, e);
 	}
+	if (r == 0)
+		r = sum_run(tx, run.id, e);
 	shape_release(meta_runs.shape, &run);
 	shape_release(meta_run_disks.shape, &disk);
 	struct err none;

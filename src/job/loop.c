@@ -18,6 +18,7 @@
 #define PASS_MS	      1000  /* the longest sleep: leases and slots are looked at so often */
 #define REFS_MS	      60000 /* how often references are held against images */
 #define IMPORT_MS     120000
+#define ROOM_MS	      10000
 #define JOBS_PER_PASS 500
 
 /* --- jobs that are due --- */
@@ -104,6 +105,34 @@ static char *choose_connector(struct loop *l, const char *job_id, struct err *e)
 	return choice.id;
 }
 
+/* Design rule: no new run on a store that is 95 % full or has less than 5 GiB free. Asked at most
+ * every ten seconds. */
+static bool store_has_room(struct loop *l, int64_t now)
+{
+	struct store_space space = {0};
+	struct err e = {0};
+	if (now - l->room_asked < ROOM_MS && now >= l->room_asked)
+		return l->room;
+	bool had = l->room || !l->room_asked;
+	l->room_asked = now;
+	if (intake_space(l->intake, &space, &e) < 0) {
+		log_warn("loop: the store does not say how full it is: %s", e.text);
+		return l->room = false;
+	}
+	uint64_t used = space.total_bytes - space.free_bytes;
+	l->room = space.total_bytes == 0 ||
+		  (space.free_bytes >= STORE_NO_NEW_RUN_FREE_BYTES &&
+		   used < space.total_bytes / 100 * STORE_NO_NEW_RUN_PERCENT);
+	if (!l->room && had) {
+		char text[24];
+		size_text(space.free_bytes, text);
+		log_warn("the store has only %s free: no run is begun until there is room; delete "
+			 "images or enlarge the file system",
+			 text);
+	}
+	return l->room;
+}
+
 static void lease(struct loop *l, const struct run_row *run, int64_t now)
 {
 	struct err e = {0};
@@ -116,6 +145,8 @@ static void lease(struct loop *l, const struct run_row *run, int64_t now)
 		if (service_job_event(l->service, run->job_id, &event, now, NULL, &e) < 0)
 			log_error("run %s: %s", run->id, e.text);
 	}
+	if (!store_has_room(l, now))
+		return; /* nothing new is begun; what waits goes on by itself */
 	char *connector = choose_connector(l, run->job_id, &e);
 	if (!connector)
 		return; /* it waits; GetConnectors says why */

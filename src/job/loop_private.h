@@ -29,6 +29,8 @@ struct loop {
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
 	bool woken, stopping;
+	bool room; /* the store may take a new run, as of room_asked */
+	int64_t room_asked;
 	struct boot_slot slots[LOOP_SLOTS_MAX];
 };
 
