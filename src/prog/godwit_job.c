@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/text.h"
+#include "io/tls.h"
 #include "job/step.h"
 #include "prog/godwit.h"
 
@@ -241,18 +242,27 @@ int cmd_connector_list(struct cli *c, struct err *e)
 	return 0;
 }
 
+/* What goes into the connector's token file: whom to trust, and the secret. */
 int cmd_connector_token(struct cli *c, struct err *e)
 {
-	json_t *answer;
-	if (call_godwit(c, "CreateConnectorToken", json_pack("{s:s}", "name", c->args[0]), &answer,
-			e) < 0)
+	char fingerprint[FINGERPRINT_BYTES];
+	char *ca = NULL;
+	json_t *answer = NULL;
+	int result = call_godwit(c, "CreateConnectorToken", json_pack("{s:s}", "name", c->args[0]),
+				 &answer, e);
+	if (result < 0)
 		return -1;
-	if (c->json)
+	ca = xasprintf("%s/tls/ca.pem", c->state_dir ? c->state_dir : c->state);
+	result = tls_fingerprint(ca, fingerprint, e);
+	if (result == 0 && c->json) {
+		json_object_set_new(answer, "fingerprint", json_string(fingerprint));
 		show_json(answer);
-	else
-		puts(text_of(answer, "token"));
+	} else if (result == 0) {
+		printf("%s %s\n", fingerprint, text_of(answer, "token"));
+	}
+	free(ca);
 	json_decref(answer);
-	return 0;
+	return result;
 }
 
 /* --- stages --- */

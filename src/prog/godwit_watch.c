@@ -77,10 +77,9 @@ static int only_active_run(struct cli *c, char **id, struct err *e)
 	json_decref(jobs);
 	if (result < 0 || active == 1)
 		return result;
-	return err_set(e, active ? ERR_INVALID : ERR_NOT_FOUND,
-		       active ? "%u runs are active: name a job or a run"
-			      : "no run is active (%u); name a job or a run, or start one",
-		       active);
+	if (active)
+		return err_set(e, ERR_INVALID, "%u runs are active: name a job or a run", active);
+	return err_set(e, ERR_NOT_FOUND, "no run is active: name a job or a run, or start one");
 }
 
 /* --- the line --- */
