@@ -473,6 +473,43 @@ static int check_copied(struct control *k, const char *run_id, struct err *e)
 	return r > 0 ? err_set(e, ERR_CONFLICT, "run %s has a disk without a root", run_id) : r;
 }
 
+/* Whether this run of this connector became an image: then its point is the base of the next run
+ * and must not be undone. */
+static bool is_committed(struct control *k, const char *run_id)
+{
+	struct run_row run = {0};
+	struct meta_tx *tx;
+	struct err none;
+	if (meta_begin(k->s->meta, false, &tx, &none) < 0)
+		return true; /* undoing is what cannot be taken back */
+	bool is = meta_get(tx, &meta_runs, run_id ? run_id : "", &run, &none) == 0 && run.ami_id &&
+		  text_equal(run.connector_id, k->c->connector_id);
+	shape_release(meta_runs.shape, &run);
+	meta_end(tx, true, &none);
+	return is;
+}
+
+/* Nothing of a run is left at the connector: it need not be told of it any more. */
+static int released(struct control *k, const struct door_run *message, struct err *e)
+{
+	struct run_row run = {0};
+	struct meta_tx *tx;
+	struct err none;
+	if (meta_begin(k->s->meta, true, &tx, e) < 0)
+		return -1;
+	int r = meta_get(tx, &meta_runs, message->run_id ? message->run_id : "", &run, &none);
+	bool ours = r == 0 && text_equal(run.connector_id, k->c->connector_id) &&
+		    !run_is_live(&run);
+	r = 0;
+	if (ours) {
+		text_set(&run.connector_id, NULL);
+		r = meta_put(tx, &meta_runs, &run, e);
+		log_info("connector %s released run %s", k->c->connector_id, run.id);
+	}
+	shape_release(meta_runs.shape, &run);
+	return meta_end(tx, r == 0, r == 0 ? e : &none) < 0 ? -1 : r;
+}
+
 /* What a connector says of a run. A stale word (an older lease) is answered with CANCEL and
  * otherwise ignored: the connector may not have heard yet. */
 static int about_run(struct control *k, uint16_t type, const char *run_id, int64_t token,
@@ -510,8 +547,9 @@ refused:
 	log_warn("door: %s from %s about run %s: %s", door_word(type), k->c->connector_id,
 		 run_id ? run_id : "?", e->text);
 	if (e->kind == ERR_DENIED || e->kind == ERR_NOT_FOUND) {
-		struct door_run cancel = {.run_id = (char *)run_id, .token = token};
-		return door_send(k->c, DOOR_CANCEL, &cancel, e);
+		struct door_run over = {.run_id = (char *)run_id, .token = token};
+		uint16_t word = is_committed(k, run_id) ? DOOR_COMMITTED : DOOR_CANCEL;
+		return door_send(k->c, word, &over, e);
 	}
 	return e->kind == ERR_CONFLICT || e->kind == ERR_INVALID ? 0 : -1;
 }
@@ -543,7 +581,7 @@ static int hear(struct control *k, uint16_t type, const struct buf *body, struct
 		break;
 	case DOOR_COPIED: r = about_run(k, type, m.run.run_id, m.run.token, &m, e); break;
 	case DOOR_FAILED: r = about_run(k, type, m.failed.run_id, m.failed.token, &m, e); break;
-	default: log_info("connector %s released run %s", k->c->connector_id, m.run.run_id); break;
+	default: r = released(k, &m.run, e); break;
 	}
 	shape_release(shape, &m);
 	return r;

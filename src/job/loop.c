@@ -17,6 +17,7 @@
 
 #define PASS_MS	      1000  /* the longest sleep: leases and slots are looked at so often */
 #define REFS_MS	      60000 /* how often references are held against images */
+#define SETTLE_MS     3000  /* how often a connector is told again what is over */
 #define IMPORT_MS     120000
 #define ROOM_MS	      10000
 #define JOBS_PER_PASS 500
@@ -298,7 +299,9 @@ static void walk_runs(struct loop *l, int64_t now)
 	for (size_t i = 0; i < runs.count; i++) {
 		struct run_row *run = &runs.items[i];
 		enum stage stage = stage_from_word(run->stage ? run->stage : "");
-		if (stage <= STAGE_UPLOADING)
+		if (run->stage_since + l->config.hold_stage_ms > now && !stage_table[stage].leased)
+			; /* held, so that a test can look */
+		else if (stage <= STAGE_UPLOADING)
 			lease(l, run, now);
 		else if (stage == STAGE_CONVERTING && convert(l, run, now, &e) < 0)
 			log_warn("run %s: not made into an image yet: %s", run->id, e.text);
@@ -307,6 +310,58 @@ static void walk_runs(struct loop *l, int64_t now)
 		shape_release(meta_runs.shape, run);
 	}
 	free(runs.items);
+}
+
+/* --- runs that are over, and whose connector has not let go yet --- */
+
+struct connectors {
+	char **ids;
+	size_t count, cap;
+};
+
+static int collect_connector(void *context, const void *row)
+{
+	struct connectors *list = context;
+	const struct connector_row *c = row;
+	if (!c->disassociated) {
+		VEC_GROW(list->ids, list->count, list->cap);
+		list->ids[list->count++] = xstrdup(c->id);
+	}
+	return 0;
+}
+
+/* Said again until the connector answers RELEASED, which takes its id off the run. */
+static void settle_runs(struct loop *l)
+{
+	struct connectors list = {0};
+	struct live_runs runs = {0};
+	struct meta_tx *tx;
+	struct err e = {0}, none;
+	if (meta_begin(l->service->meta, false, &tx, &e) < 0)
+		return;
+	struct meta_scan all = {0};
+	int r = meta_scan(tx, &meta_connectors, &all, collect_connector, &list, &e);
+	for (size_t i = 0; i < list.count && r == 0; i++) {
+		struct meta_scan scan = {
+		    .index = "connector", .equal_count = 1, .values = {{.text = list.ids[i]}}};
+		if (door_connected(l->door, list.ids[i]))
+			r = meta_scan(tx, &meta_runs, &scan, collect_run, &runs, &e);
+	}
+	meta_end(tx, true, &none);
+	if (r < 0)
+		log_error("loop: cannot read the connectors' runs: %s", e.text);
+	for (size_t i = 0; i < runs.count; i++) {
+		struct run_row *run = &runs.items[i];
+		if (run->ami_id)
+			door_tell_committed(l->door, run->connector_id, run->id, run->token);
+		else if (strcmp(run->state, "PENDING") != 0 && strcmp(run->state, "ACTIVE") != 0)
+			door_tell_cancel(l->door, run->connector_id, run->id, run->token);
+		shape_release(meta_runs.shape, run);
+	}
+	free(runs.items);
+	for (size_t i = 0; i < list.count; i++)
+		free(list.ids[i]);
+	free(list.ids);
 }
 
 /* --- references without an image --- */
@@ -388,7 +443,7 @@ static void end_stuck_import(struct loop *l, int64_t now)
 static void *loop_thread(void *arg)
 {
 	struct loop *l = arg;
-	int64_t refs_at = 0;
+	int64_t refs_at = 0, settle_at = 0;
 	pthread_mutex_lock(&l->lock);
 	while (!l->stopping) {
 		l->woken = false;
@@ -398,6 +453,10 @@ static void *loop_thread(void *arg)
 		tick_jobs(l, now);
 		walk_runs(l, now);
 		end_stuck_import(l, now);
+		if (clock_mono_ms() >= settle_at) {
+			settle_runs(l);
+			settle_at = clock_mono_ms() + SETTLE_MS;
+		}
 		if (clock_mono_ms() >= refs_at) {
 			drop_stale_refs(l);
 			refs_at = clock_mono_ms() + REFS_MS;

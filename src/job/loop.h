@@ -11,6 +11,7 @@
 struct loop_config {
 	unsigned worker_slots;	  /* boot tests at once; 0: half the processors, at least 1 */
 	int64_t boot_patience_ms; /* 0: by accelerator */
+	int64_t hold_stage_ms;	  /* leave a run so long in each stage before going on (tests) */
 };
 
 struct loop;

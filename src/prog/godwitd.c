@@ -261,6 +261,10 @@ static int start(struct world *w, struct err *e)
 		goto out;
 	struct loop_config loop_config = {.worker_slots = (unsigned)o->slots,
 					  .boot_patience_ms = o->boot_patience_ms};
+	const char *hold = getenv("GODWIT_HOLD_STAGE_MS"); /* for tests: godwitd(8) */
+	if (hold &&
+	    number_parse("GODWIT_HOLD_STAGE_MS", hold, 0, 60000, &loop_config.hold_stage_ms, e) < 0)
+		goto out;
 	if (loop_start(s, w->intake, w->door, &loop_config, &w->loop, e) < 0)
 		goto out;
 	struct api_config api = {.listen = o->listen,
