@@ -391,5 +391,12 @@ char *process_sibling(const char *name)
 	char *slash = strrchr(self, '/');
 	if (slash)
 		*slash = '\0';
-	return xasprintf("%s/%s", self, name);
+	char *beside = xasprintf("%s/%s", self, name);
+	if (access(beside, F_OK) == 0)
+		return beside;
+	/* Installed: `godwit` in bin, what people do not type in libexec/godwit. */
+	char *installed = xasprintf("%s/../libexec/godwit/%s", self, name);
+	bool there = access(installed, F_OK) == 0;
+	free(there ? beside : installed);
+	return there ? installed : beside;
 }

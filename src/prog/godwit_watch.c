@@ -112,6 +112,11 @@ static void add_size(struct buf *line, const char *label, const json_t *p, const
 	buf_printf(line, ", %s %s", label, text);
 }
 
+static double real_of(const json_t *object, const char *member)
+{
+	return json_number_value(json_object_get(object, member));
+}
+
 static void describe(struct meter *m, const json_t *p, struct buf *line)
 {
 	int64_t total = number_of(p, "bytesTotal"), done = number_of(p, "bytesDone");
@@ -126,11 +131,17 @@ static void describe(struct meter *m, const json_t *p, struct buf *line)
 		buf_printf(line, " %s", progress);
 	if (!total)
 		return;
-	buf_printf(line, " %lld%%", (long long)(100.0 * (double)done / (double)total));
+	bool moving = strcmp(stage, "Uploading") == 0;
+	if (moving)
+		buf_printf(line, " %lld%%", (long long)(100.0 * (double)done / (double)total));
 	add_size(line, "read", p, "bytesRead");
 	add_size(line, "new", p, "bytesNew");
 	add_size(line, "sent", p, "bytesSent");
-	if (done >= total || m->rate < 1)
+	if (strcmp(stage, "Preparing") == 0 && !queue) {
+		duration_text(clock_now_ms() - (int64_t)(1000 * real_of(p, "stageSince")), text);
+		buf_printf(line, "; booting the image for %s", text);
+	}
+	if (!moving || done >= total || m->rate < 1)
 		return;
 	size_text((uint64_t)m->rate, text);
 	buf_printf(line, ", %s/s", text);
