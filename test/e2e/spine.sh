@@ -67,7 +67,7 @@ echo "  read $read1 bytes, then $read2"
 [ "$(godwit run show "$run2" --json | jq -r '.readReason // empty')" = "" ] || fail "the increment was a full read"
 
 echo "a boot sector of zeroes"
-hand 'dd if=/dev/zero of=/dev/vda bs=440 count=1 conv=fsync 2>/dev/null; sync'
+hand 'dd if=/dev/zero of=/dev/vda bs=512 count=1 conv=fsync 2>/dev/null; sync'
 sms start-on-demand-replication-run --replication-job-id "$job" > /dev/null
 wait_run "$job" 900 FAILED
 run_field "$job" statusMessage
