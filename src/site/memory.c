@@ -44,6 +44,7 @@ struct memory_mark {
 	char name[POINT_TEXT];
 	uint32_t epoch;
 	bool serving;
+	struct extents *changed; /* of every disk since its base; NULL: it has none */
 };
 
 struct memory_vm {
@@ -218,10 +219,14 @@ static struct memory_mark *mark_find(struct memory_vm *v, const char *name)
 	return NULL;
 }
 
-static void mark_remove(struct memory_vm *v, struct memory_mark *mark)
+static void mark_remove(const struct memory_site *s, struct memory_vm *v, struct memory_mark *mark)
 {
-	if (mark)
-		*mark = v->marks[--v->mark_count];
+	if (!mark)
+		return;
+	for (uint64_t i = 0; mark->changed && i < s->disks; i++)
+		extents_release(&mark->changed[i]);
+	free(mark->changed);
+	*mark = v->marks[--v->mark_count];
 }
 
 static char *point_dir(const struct memory_site *s, uint64_t vm, const char *point)
@@ -326,22 +331,22 @@ static int point_copy(struct memory_site *s, uint64_t vm, const char *dir, struc
 	return rc;
 }
 
-static void changes_list(const struct memory_site *s, const struct memory_disk *d, uint32_t since,
-			 struct site_disk *out)
+/* Kept with the point, because later writes hide in the epochs which blocks changed before it. */
+static void changes_keep(const struct memory_site *s, const struct memory_vm *v, uint32_t since,
+			 struct memory_mark *mark)
 {
-	out->has_changed = true;
-	for (uint64_t g = 0; g < grains(s); g++) {
-		uint64_t at = g * GRAIN, n = s->size - at < GRAIN ? s->size - at : GRAIN;
-		/* A block written again after the point counts too: it may have changed before. */
-		if (d->written[g] > since)
-			extents_append(&out->changed, at, n);
-	}
+	mark->changed = xcalloc(s->disks, sizeof *mark->changed);
+	for (uint64_t i = 0; i < s->disks; i++)
+		for (uint64_t g = 0; g < grains(s); g++) {
+			uint64_t at = g * GRAIN, n = s->size - at < GRAIN ? s->size - at : GRAIN;
+			if (v->disks[i].written[g] > since)
+				extents_append(&mark->changed[i], at, n);
+		}
 }
 
-static void point_fill(struct memory_site *s, uint64_t vm, struct site_point *p)
+static void point_fill(struct memory_site *s, uint64_t vm, const struct memory_mark *mark,
+		       struct site_point *p)
 {
-	struct memory_vm *v = &s->vms[vm];
-	const struct memory_mark *base = mark_find(v, p->base_point);
 	vm_describe(s, vm, &p->machine);
 	text_set(&p->consistency, "crash");
 	p->keeps = true;
@@ -353,8 +358,11 @@ static void point_fill(struct memory_site *s, uint64_t vm, struct site_point *p)
 		d->export_name = xasprintf("disk%u", i);
 		d->number = i;
 		d->size_bytes = s->size;
-		if (base)
-			changes_list(s, &v->disks[i], base->epoch, d);
+		d->has_changed = mark->changed != NULL;
+		if (mark->changed)
+			for (size_t c = 0; c < mark->changed[i].count; c++)
+				extents_append(&d->changed, mark->changed[i].items[c].offset,
+					       mark->changed[i].items[c].length);
 		else if (p->base_point)
 			d->full_reason = xasprintf("point %.130s of the last copy is gone",
 						   p->base_point);
@@ -395,8 +403,11 @@ static int memory_begin_locked(struct memory_site *s, const struct site_want *wa
 		mark = &v->marks[v->mark_count++];
 		*mark = (struct memory_mark){.epoch = v->epoch++, .serving = true};
 		snprintf(mark->name, sizeof mark->name, "%s", want->point);
+		const struct memory_mark *base = mark_find(v, want->base_point);
+		if (base)
+			changes_keep(s, v, base->epoch, mark);
 	}
-	point_fill(s, vm, p);
+	point_fill(s, vm, mark, p);
 	return 0;
 }
 
@@ -448,7 +459,7 @@ static int memory_end(struct site *site, struct site_point *p, bool committed, s
 		struct memory_mark *mark = mark_find(v, p->point);
 		if (mark)
 			mark->serving = false;
-		mark_remove(v, committed ? mark_find(v, p->base_point) : mark);
+		mark_remove(s, v, committed ? mark_find(v, p->base_point) : mark);
 	}
 	pthread_mutex_unlock(&s->lock);
 	return rc;
@@ -477,7 +488,7 @@ static int memory_sweep(struct site *site, const struct site_keep *keep, unsigne
 				free(dir);
 			}
 			if (!found) {
-				mark_remove(v, &v->marks[i]);
+				mark_remove(s, v, &v->marks[i]);
 				++*removed;
 			}
 		}
@@ -540,11 +551,12 @@ static void memory_close(struct site *site)
 			free(v->disks[d].written);
 		}
 		free(v->disks);
-		for (unsigned m = 0; m < v->mark_count; m++) {
-			char *dir = point_dir(s, i, v->marks[m].name);
+		while (v->mark_count) {
+			char *dir = point_dir(s, i, v->marks[0].name);
 			serve_stop(dir);
 			file_remove_tree(dir, NULL);
 			free(dir);
+			mark_remove(s, v, &v->marks[0]);
 		}
 	}
 	pthread_mutex_destroy(&s->lock);
