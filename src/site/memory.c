@@ -19,6 +19,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -271,7 +272,8 @@ static int dial_path(const char *path, int *fd)
 	return -1;
 }
 
-/* nbdkit goes to the background when its socket listens; the pid file says where. */
+/* nbdkit goes to the background when its socket is there, and writes its pid file after that: without
+ * the file nobody could stop it, so it is waited for. */
 static int serve(const char *dir, unsigned disk, struct err *e)
 {
 	char *socket = xasprintf("%s/%u.sock", dir, disk), *pid = xasprintf("%s/%u.pid", dir, disk);
@@ -279,6 +281,13 @@ static int serve(const char *dir, unsigned disk, struct err *e)
 	const char *const argv[] = {"nbdkit", "-r", "-U", socket, "-P", pid, "file", file, NULL};
 	int rc = process_run(&(struct process_plan){.argv = argv, .keep_alive = true}, SERVER_MS,
 			     4096, NULL, e);
+	struct stat st;
+	int64_t until = clock_mono_ms() + SERVER_MS;
+	while (rc == 0 && (stat(pid, &st) < 0 || st.st_size == 0)) {
+		if (clock_mono_ms() > until)
+			rc = err_set(e, ERR_UNAVAILABLE, "nbdkit did not start on disk %u", disk);
+		clock_sleep_ms(2);
+	}
 	free(socket);
 	free(pid);
 	free(file);
