@@ -16,7 +16,14 @@ demo:
 check:
 	tools/check
 
-clean:
-	rm -rf $(BUILD)
+# Every parser of foreign bytes under libFuzzer for SECONDS each; and what its corpus reaches.
+SECONDS ?= 60
+fuzz:
+	FUZZ_SECONDS=$(SECONDS) test/fuzz/run
+coverage:
+	test/fuzz/coverage
 
-.PHONY: all demo check clean
+clean:
+	rm -rf $(BUILD) build-fuzz build-coverage
+
+.PHONY: all demo check fuzz coverage clean
