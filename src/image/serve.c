@@ -126,6 +126,24 @@ static int start_private(const struct process_plan *plan, pid_t *pid, struct err
 	return result;
 }
 
+/* What a server that died left behind goes; a socket in use and every other file stay. */
+static int clear_way(const char *path, const struct sockaddr_un *address, struct err *e)
+{
+	struct stat st;
+
+	if (lstat(path, &st) < 0 && errno == ENOENT)
+		return 0;
+	if (lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
+		return err_set(e, ERR_CONFLICT, "'%s' is in the way and no socket: name another",
+			       path);
+	if (accepts(address))
+		return err_set(e, ERR_BUSY, "another server listens at '%s': name another socket",
+			       path);
+	if (unlink(path) < 0 && errno != ENOENT)
+		return err_errno(e, errno, "cannot remove the old socket '%s'", path);
+	return 0;
+}
+
 int image_serve(const char *store_where, const struct serve_disk *disks, unsigned count,
 		const char *socket_path, const char *log_file, bool keep_alive, pid_t *pid,
 		struct err *e)
@@ -154,12 +172,8 @@ int image_serve(const char *store_where, const struct serve_disk *disks, unsigne
 		disk_args[i] = xasprintf("%s=%s", disks[i].export_name, hex);
 		argv[n++] = disk_args[i];
 	}
-	if (set_address(&address, socket_path, e) < 0)
+	if (set_address(&address, socket_path, e) < 0 || clear_way(socket_path, &address, e) < 0)
 		goto out;
-	if (unlink(socket_path) < 0 && errno != ENOENT) {
-		err_errno(e, errno, "cannot remove the old socket '%s'", socket_path);
-		goto out;
-	}
 	if (start_private(&plan, pid, e) < 0)
 		goto out;
 	result = wait_until_ready(*pid, &address, log_file, e);
