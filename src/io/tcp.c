@@ -134,7 +134,13 @@ int tcp_listen(const char *where, int *fd_out, int *port_out, struct err *e)
 	freeaddrinfo(list);
 	return 0;
 fail:
-	err_errno(e, errno, "cannot listen at '%s'", where);
+	if (errno == EADDRINUSE)
+		err_set(e, ERR_BUSY,
+			"cannot listen at '%s': another program does; end it or choose another "
+			"port",
+			where);
+	else
+		err_errno(e, errno, "cannot listen at '%s'", where);
 	if (fd >= 0)
 		close(fd);
 	freeaddrinfo(list);

@@ -574,14 +574,27 @@ static void memory_close(struct site *site)
 	free(s);
 }
 
+static int setting_parse(const char *name, const char *text, uint64_t min, uint64_t max, bool size,
+			 uint64_t *out, struct err *e)
+{
+	int64_t number;
+	if (size)
+		return size_parse(name, text, min, max, out, e);
+	if (number_parse(name, text, (int64_t)min, (int64_t)max, &number, e) < 0)
+		return -1;
+	*out = (uint64_t)number;
+	return 0;
+}
+
 static int settings_parse(struct memory_site *s, const char *place, struct err *e)
 {
 	const struct {
 		const char *name;
 		uint64_t *value, min, max;
+		bool size;
 	} settings[] = {{"servers", &s->servers, 1, LIMIT_SERVERS_PER_CONNECTOR},
 			{"disks", &s->disks, 1, LIMIT_DISKS_PER_SERVER},
-			{"size", &s->size, BLOCK, 4 * GIB},
+			{"size", &s->size, BLOCK, 4 * GIB, true},
 			{"seed", &s->seed, 0, INT64_MAX},
 			{"change", &s->change, 0, 100}};
 	char *copy = xstrdup(place), *rest = copy, *word;
@@ -592,8 +605,9 @@ static int settings_parse(struct memory_site *s, const char *place, struct err *
 		for (size_t i = 0; equals && i < COUNT_OF(settings); i++)
 			if (strlen(settings[i].name) == (size_t)(equals - word) &&
 			    text_starts(word, settings[i].name)) {
-				rc = size_parse(settings[i].name, equals + 1, settings[i].min,
-						settings[i].max, settings[i].value, e);
+				rc = setting_parse(settings[i].name, equals + 1, settings[i].min,
+						   settings[i].max, settings[i].size,
+						   settings[i].value, e);
 				goto next;
 			}
 		if (rc < 0)
