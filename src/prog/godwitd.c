@@ -223,11 +223,43 @@ static int lock_state(struct world *w, struct err *e)
 	return r;
 }
 
-static char *endpoint_of(const struct options *o, int port)
+/* The host of --listen as a client on this machine names it. */
+static char *listen_host(const struct options *o)
 {
 	const char *colon = strrchr(o->listen, ':');
-	int host = colon ? (int)(colon - o->listen) : (int)strlen(o->listen);
-	return xasprintf("%s://%.*s:%d", o->http ? "http" : "https", host, o->listen, port);
+	char *host = xstrndup(o->listen, colon ? (size_t)(colon - o->listen) : strlen(o->listen));
+	if (!*host || strcmp(host, "0.0.0.0") == 0)
+		text_set(&host, "127.0.0.1");
+	else if (strcmp(host, "[::]") == 0)
+		text_set(&host, "[::1]");
+	return host;
+}
+
+static char *endpoint_of(const struct options *o, int port)
+{
+	char *host = listen_host(o);
+	char *endpoint = xasprintf("%s://%s:%d", o->http ? "http" : "https", host, port);
+	free(host);
+	return endpoint;
+}
+
+/* Names for the certificate: what was asked for, and the address that client.conf names. */
+static char *certificate_hosts(const struct options *o)
+{
+	char *host = listen_host(o), *copy = xstrdup(o->hosts), *rest = copy, *word, *all;
+	const char *name = host;
+	bool named = false;
+	size_t n = strlen(host);
+	if (*host == '[' && host[n - 1] == ']') {
+		host[n - 1] = '\0';
+		name++;
+	}
+	while ((word = strsep(&rest, ", ")))
+		named |= strcmp(word, name) == 0;
+	all = named ? xstrdup(o->hosts) : xasprintf("%s,%s", o->hosts, name);
+	free(copy);
+	free(host);
+	return all;
 }
 
 static int start(struct world *w, struct err *e)
@@ -243,7 +275,8 @@ static int start(struct world *w, struct err *e)
 	bool exists = false;
 	w->store_where = o->store ? xstrdup(o->store) : xasprintf("dir:%s/store", o->state);
 	program = process_sibling("godwitd");
-	if (lock_state(w, e) < 0 || tls_make_authority(tls_dir, o->hosts, e) < 0 ||
+	char *hosts = certificate_hosts(o);
+	if (lock_state(w, e) < 0 || tls_make_authority(tls_dir, hosts, e) < 0 ||
 	    meta_open(meta_where, &w->meta, e) < 0)
 		goto out;
 	*s = (struct service){.meta = w->meta,
@@ -292,6 +325,7 @@ out:
 	free(tls_dir);
 	free(program);
 	free(endpoint);
+	free(hosts);
 	free(meta_where);
 	free(journal);
 	free(cert);
@@ -373,6 +407,8 @@ static int parse(int argc, char **argv, struct options *o, int *status)
 		return usage("--rules is 'unlimited' or 'aws'"), -1;
 	if (!o->certificate != !o->key)
 		return usage("--certificate and --key go together"), -1;
+	if (!*o->region)
+		return usage("--region must not be empty"), -1;
 	if (o->state[0] != '/')
 		return usage("--state must be an absolute path"), -1;
 	return 0;
