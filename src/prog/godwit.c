@@ -282,6 +282,23 @@ static int parse(struct cli *c, char **argv, int argc, bool *help)
 	return 0;
 }
 
+/* --state and --json may stand before the command too; where the command begins. */
+static int take_leading(struct cli *c, char **argv, int argc)
+{
+	int i = 1;
+	for (; i < argc; i++) {
+		if (strcmp(argv[i], "--json") == 0)
+			c->json = true;
+		else if (text_starts(argv[i], "--state="))
+			c->state = argv[i] + strlen("--state=");
+		else if (strcmp(argv[i], "--state") == 0 && i + 1 < argc)
+			c->state = argv[++i];
+		else
+			break;
+	}
+	return i;
+}
+
 int main(int argc, char **argv)
 {
 	struct cli c = {.state = getenv("GODWIT_STATE")};
@@ -293,10 +310,13 @@ int main(int argc, char **argv)
 		return print_commands(), argc < 2 ? EXIT_USAGE : 0;
 	if (strcmp(argv[1], "--version") == 0)
 		return puts("godwit " GODWIT_VERSION), 0;
-	c.command = find_command(argv + 1, argc - 1, &used);
+	int first = take_leading(&c, argv, argc);
+	if (first == argc)
+		return usage("a command is needed; 'godwit help' lists them");
+	c.command = find_command(argv + first, argc - first, &used);
 	if (!c.command)
-		return usage("there is no command '%s'; 'godwit help' lists them", argv[1]);
-	int code = parse(&c, argv + 1 + used, argc - 1 - used, &help);
+		return usage("there is no command '%s'; 'godwit help' lists them", argv[first]);
+	int code = parse(&c, argv + first + used, argc - first - used, &help);
 	if (code)
 		return code;
 	if (help)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Calls of the service: client.conf, signed requests, pages. */
 #include <curl/curl.h>
+#include <errno.h>
 #include <ini.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,7 +38,7 @@ int cli_config(struct cli *c, struct err *e)
 {
 	char *path = xasprintf("%s/client.conf", c->state);
 	int line = ini_parse(path, set_member, c), result = -1;
-	if (line == -1 && access(path, R_OK) != 0 && access(path, F_OK) == 0)
+	if (line == -1 && access(path, R_OK) != 0 && errno == EACCES)
 		err_set(e, ERR_DENIED,
 			"'%s' is for another user: run this as the one who ran "
 			"'godwit up'",
@@ -154,8 +155,10 @@ static int post(struct request *r, long *status, struct err *e)
 		return 0;
 	if (r->too_long)
 		return err_set(e, ERR_INVALID, "the service's answer is too long");
-	return err_set(e, ERR_UNAVAILABLE, "the service at %s does not answer: %s",
-		       r->cli->endpoint, *why ? why : curl_easy_strerror(code));
+	return err_set(e, ERR_UNAVAILABLE,
+		       "the service at %s does not answer (%s): 'godwit up' starts it, %s/log has "
+		       "its log",
+		       r->cli->endpoint, *why ? why : curl_easy_strerror(code), r->cli->state);
 }
 
 static enum err_kind kind_of(const char *code, long status)

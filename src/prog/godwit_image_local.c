@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/limits.h"
@@ -79,6 +80,21 @@ static int wait_interruptibly(pid_t pid, int *status, struct err *e)
 	return ended;
 }
 
+/* The folder that `path` is to be in must be there. */
+static int check_folder(const char *path, struct err *e)
+{
+	const char *slash = strrchr(path, '/');
+	char *dir = !slash ? xstrdup(".") : xstrndup(path, slash == path ? 1 : slash - path);
+	struct stat st;
+	int result = 0;
+	if (stat(dir, &st) < 0)
+		result = err_errno(e, errno, "the folder '%s' cannot be used", dir);
+	else if (!S_ISDIR(st.st_mode))
+		result = err_set(e, ERR_INVALID, "'%s' is no folder", dir);
+	free(dir);
+	return result;
+}
+
 static char *make_socket_path(const struct cli *c)
 {
 	const char *given = cli_value(c, "socket");
@@ -94,7 +110,9 @@ int cmd_image_serve(struct cli *c, struct err *e)
 		return -1;
 	char *path = make_socket_path(c);
 	catch_signals();
-	result = image_serve(l.store, l.serve, l.count, path, NULL, false, &pid, e);
+	result = check_folder(path, e);
+	if (result == 0)
+		result = image_serve(l.store, l.serve, l.count, path, NULL, false, &pid, e);
 	if (result < 0)
 		goto out;
 	json_t *addresses = json_array();
@@ -112,8 +130,8 @@ int cmd_image_serve(struct cli *c, struct err *e)
 	result = wait_interruptibly(pid, &status, e);
 	if (result == 0)
 		process_stop(pid, 5000);
-	else if (result == 1)
-		result = err_set(e, ERR_IO, "the NBD server ended by itself");
+	else if (result == 1) /* an interrupt from a terminal ends it and us at once */
+		result = interrupted ? 0 : err_set(e, ERR_IO, "the NBD server ended by itself");
 	unlink(path);
 out:
 	free(path);
@@ -132,6 +150,18 @@ static void show_percent(void *context, double percent)
 	fflush(stdout);
 }
 
+/* An export never replaces what is there. */
+static int check_way(const char *path, struct err *e)
+{
+	struct stat st;
+	if (check_folder(path, e) < 0)
+		return -1;
+	if (lstat(path, &st) == 0)
+		return err_set(e, ERR_CONFLICT,
+			       "'%s' is there already: remove it or name another file", path);
+	return 0;
+}
+
 int cmd_image_export(struct cli *c, struct err *e)
 {
 	const char *format = cli_value(c, "format"), *disk = cli_value(c, "disk");
@@ -146,13 +176,13 @@ int cmd_image_export(struct cli *c, struct err *e)
 	}
 	if (disk && number_parse("--disk", disk, 0, LIMIT_DISKS_PER_SERVER - 1, &number, e) < 0)
 		return EXIT_USAGE;
-	if (local_open(c, &l, e) < 0)
+	if (check_way(c->args[1], e) < 0 || local_open(c, &l, e) < 0)
 		return -1;
 	snprintf(scratch, sizeof scratch, "/tmp/godwit-export-XXXXXX");
 	int result = -1;
 	if (number >= l.count)
-		err_set(e, ERR_NOT_FOUND, "image %s has %u disks, counted from 0", c->args[0],
-			l.count);
+		err_set(e, ERR_NOT_FOUND, "there is no disk %lld: image %s has %u, counted from 0",
+			(long long)number, c->args[0], l.count);
 	else if (!mkdtemp(scratch))
 		err_errno(e, errno, "cannot make a scratch folder in /tmp");
 	else {
@@ -216,7 +246,9 @@ static int run_machine(struct cli *c, const struct boot_plan *plan, struct err *
 		if (result == 0)
 			process_stop(pid, 3000);
 		else if (result == 1)
-			result = status == 0 ? 0 : err_set(e, ERR_IO, "QEMU ended with a failure");
+			result = status == 0 || interrupted
+				     ? 0
+				     : err_set(e, ERR_IO, "QEMU ended with a failure");
 	}
 	boot_argv_release(&a);
 	free(serial);
@@ -270,6 +302,12 @@ int cmd_image_boot(struct cli *c, struct err *e)
 {
 	struct local l;
 	char scratch[] = "/var/tmp/godwit-boot-XXXXXX";
+	const char *display = cli_value(c, "display");
+	if (display && strcmp(display, "none") != 0 && strcmp(display, "gtk") != 0 &&
+	    strcmp(display, "sdl") != 0 && strcmp(display, "curses") != 0) {
+		err_set(e, ERR_INVALID, "--display is none, gtk, sdl or curses, not '%s'", display);
+		return EXIT_USAGE;
+	}
 	if (local_open(c, &l, e) < 0)
 		return -1;
 	int result = -1;

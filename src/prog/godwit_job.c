@@ -103,23 +103,30 @@ int cmd_job_resume(struct cli *c, struct err *e)
 	return done(c, "The job goes on.");
 }
 
-static int set_number(const struct cli *c, const char *option, const char *member, json_t *in,
-		      struct err *e)
+static int set_number(const struct cli *c, const char *option, const char *member, int64_t max,
+		      json_t *in, struct err *e)
 {
 	const char *value = cli_value(c, option);
 	int64_t number;
 	if (!value)
 		return 0;
-	if (number_parse(option, value, 0, 1000000, &number, e) < 0)
-		return -1;
-	json_object_set_new(in, member, json_integer(number));
-	return 0;
+	char *name = xasprintf("--%s", option);
+	int result = number_parse(name, value, 1, max, &number, e);
+	free(name);
+	if (result == 0)
+		json_object_set_new(in, member, json_integer(number));
+	return result;
 }
 
 int cmd_job_set(struct cli *c, struct err *e)
 {
 	json_t *in = json_pack("{s:s}", "replicationJobId", c->args[0]);
 	const char *boot = cli_value(c, "boot-test"), *pause = cli_value(c, "pause-on-failure");
+	if (boot && strcmp(boot, "required") != 0 && strcmp(boot, "advisory") != 0 &&
+	    strcmp(boot, "off") != 0) {
+		err_set(e, ERR_INVALID, "--boot-test is required, advisory or off, not '%s'", boot);
+		goto usage;
+	}
 	if (boot)
 		json_object_set_new(in, "bootTest", json_string(boot));
 	if (pause && strcmp(pause, "yes") != 0 && strcmp(pause, "no") != 0) {
@@ -128,8 +135,8 @@ int cmd_job_set(struct cli *c, struct err *e)
 	}
 	if (pause)
 		json_object_set_new(in, "pauseOnFailure", json_boolean(*pause == 'y'));
-	if (set_number(c, "boot-test-every", "bootTestEvery", in, e) < 0 ||
-	    set_number(c, "failure-limit", "failureLimit", in, e) < 0)
+	if (set_number(c, "boot-test-every", "bootTestEvery", 1000, in, e) < 0 ||
+	    set_number(c, "failure-limit", "failureLimit", 100, in, e) < 0)
 		goto usage;
 	if (json_object_size(in) == 1) {
 		err_set(e, ERR_INVALID, "nothing to set: 'godwit help job set' lists the options");

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /* up, down, env, status: the service and its connector on this machine. */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -15,9 +18,8 @@
 #include "io/process.h"
 #include "prog/godwit.h"
 
-#define START_MS  60000
-#define STOP_MS	  60000
-#define LOG_LINES 8
+#define START_MS 60000
+#define STOP_MS	 60000
 
 static const char service_name[] = "godwitd";
 static const char connector_name[] = "godwit-connector";
@@ -101,26 +103,67 @@ static int start_program(struct cli *c, const char *name, const char *const *arg
 	return result;
 }
 
-/* The last lines of a program's log, for the one who must see why it did not start. */
-static void show_log(const struct cli *c, const char *name)
+/* How long a program's log is: what comes after is of this start. */
+static off_t log_length(const struct cli *c, const char *name)
 {
 	char *path = state_file(c, "log", name, ".log");
-	const char *const argv[] = {"tail", "-n", "8", path, NULL};
-	struct buf text = {0};
-	if (process_run(&(struct process_plan){.argv = argv}, 5000, 64 * KIB, &text, NULL) == 0)
-		fprintf(stderr, "The last lines of %s:\n%s", path, buf_str(&text));
-	buf_release(&text);
+	struct stat st;
+	off_t length = stat(path, &st) == 0 ? st.st_size : 0;
 	free(path);
+	return length;
 }
 
-static int gave_up(const struct cli *c, const char *name, pid_t pid, struct err *e)
+/* The last error in the log from `since` on, else its last line, without time and name; "" when
+ * there is none. */
+static char *last_words(const struct cli *c, const char *name, off_t since)
 {
-	int status;
-	show_log(c, name);
-	if (process_wait(pid, 0, &status, NULL) == 1)
-		return err_set(e, ERR_UNAVAILABLE, "%s ended before it was ready", name);
-	return err_set(e, ERR_UNAVAILABLE, "%s was not ready within %d s; it still runs as %d",
-		       name, START_MS / 1000, (int)pid);
+	char *path = state_file(c, "log", name, ".log"), text[8192], *words = NULL;
+	char *hint = xasprintf("; '%s --help'", name);
+	bool error = false;
+	off_t length = log_length(c, name), room = sizeof text - 1;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? 0
+			   : pread(fd, text, (size_t)room,
+				   length - since > room ? length - room : since);
+	if (fd >= 0)
+		close(fd);
+	text[n > 0 ? n : 0] = '\0';
+	for (char *save, *line = strtok_r(text, "\n", &save); line;
+	     line = strtok_r(NULL, "\n", &save)) {
+		char *colon = strstr(line, ": ");
+		bool bad = strstr(line, " error ") != NULL;
+		if (error && !bad)
+			continue;
+		error = bad;
+		text_set(&words, colon ? colon + 2 : line);
+	}
+	char *end = words ? strstr(words, hint) : NULL;
+	if (end)
+		*end = '\0';
+	free(path);
+	free(hint);
+	return words ? words : xstrdup("");
+}
+
+/* Why what was started is not there: its own words. `status` as waitpid gave it, or -1 while it
+ * runs on. A wrong option is the caller's. */
+static int gave_up(const struct cli *c, const char *name, const char *what, off_t since, pid_t pid,
+		   int status, struct err *e)
+{
+	char *words = last_words(c, name, since);
+	if (status == -1 && e->kind != ERR_NONE)
+		text_set(&words, e->text); /* how the last attempt to reach it ended */
+	if (status == -1)
+		err_set(e, ERR_UNAVAILABLE,
+			"%s is not ready after %d s and runs on as process %d%s%s; its log is "
+			"%s/log/%s.log",
+			what, START_MS / 1000, (int)pid, *words ? ": " : "", words, c->state, name);
+	else
+		err_set(e, ERR_UNAVAILABLE, "%s did not start: %s; its log is %s/log/%s.log", what,
+			*words ? words : "it says nothing of why", c->state, name);
+	free(words);
+	return status != -1 && WIFEXITED(status) && WEXITSTATUS(status) == EXIT_USAGE ? EXIT_USAGE
+										      : -1;
 }
 
 /* --- up --- */
@@ -130,15 +173,16 @@ static void add_option(const struct cli *c, struct list *arguments, const char *
 	const char *value = cli_value(c, name);
 	if (!value)
 		return;
-	*(char **)list_push(arguments, sizeof(char *)) = xasprintf("--%s", name);
-	if (*value)
-		*(char **)list_push(arguments, sizeof(char *)) = xstrdup(value);
+	bool takes = false;
+	for (const struct cli_option *o = c->command->options; o->name; o++)
+		takes |= o->value && strcmp(o->name, name) == 0;
+	*(char **)list_push(arguments, sizeof(char *)) = takes ? xasprintf("--%s=%s", name, value)
+							       : xasprintf("--%s", name);
 }
 
-static bool service_answers(struct cli *c, json_t **status)
+static bool service_answers(struct cli *c, struct err *e)
 {
-	return cli_config(c, NULL) == 0 &&
-	       call_godwit(c, "GetServiceStatus", NULL, status, NULL) == 0;
+	return cli_config(c, e) == 0 && call_godwit(c, "GetServiceStatus", NULL, NULL, e) == 0;
 }
 
 static int start_service(struct cli *c, struct err *e)
@@ -146,6 +190,8 @@ static int start_service(struct cli *c, struct err *e)
 	static const char *const passed[] = {"listen", "door",	 "http",  "hosts",
 					     "rules",  "region", "slots", "boot-patience"};
 	struct list arguments = {0};
+	off_t since = log_length(c, service_name);
+	int status = -1;
 	pid_t pid;
 	*(char **)list_push(&arguments, sizeof(char *)) = xstrdup("--state");
 	*(char **)list_push(&arguments, sizeof(char *)) = xstrdup(c->state);
@@ -157,15 +203,14 @@ static int start_service(struct cli *c, struct err *e)
 	if (result < 0)
 		return -1;
 	for (int64_t end = clock_mono_ms() + START_MS; clock_mono_ms() < end;) {
-		if (service_answers(c, NULL))
+		if (service_answers(c, e)) {
+			*e = (struct err){0};
 			return 0;
-		if (kill(pid, 0) < 0 || process_wait(pid, 100, NULL, NULL) == 1)
+		}
+		if (process_wait(pid, 100, &status, NULL) == 1)
 			break;
 	}
-	show_log(c, service_name);
-	return err_set(e, ERR_UNAVAILABLE,
-		       "the service did not start in %s; its log is %s/log/%s.log", c->state,
-		       c->state, service_name);
+	return gave_up(c, service_name, "the service", since, pid, status, e);
 }
 
 /* Where a connector on this machine finds the door. */
@@ -199,6 +244,8 @@ static int start_connector(struct cli *c, struct err *e)
 	const char *site = cli_value(c, "connector");
 	char *dir = xasprintf("%s/connector", c->state), *door = door_here(c);
 	char *token = xasprintf("%s/enrol.token", c->state);
+	off_t since = log_length(c, connector_name);
+	int status = -1;
 	pid_t pid;
 	const char *const arguments[] = {
 	    "--state",	    dir,    "--service", door,
@@ -211,16 +258,15 @@ static int start_connector(struct cli *c, struct err *e)
 	if (result < 0)
 		return -1;
 	for (int64_t end = clock_mono_ms() + START_MS; clock_mono_ms() < end;) {
-		if (process_wait(pid, 200, NULL, NULL) == 1) {
-			show_log(c, connector_name);
-			return err_set(e, ERR_UNAVAILABLE,
-				       "the connector did not start; its log is %s/log/%s.log",
-				       c->state, connector_name);
-		}
+		if (process_wait(pid, 200, &status, NULL) == 1)
+			break;
 		if (connector_is_known(c))
 			return 0;
 	}
-	return gave_up(c, connector_name, pid, e);
+	result = gave_up(c, connector_name, "the connector", since, pid, status, e);
+	if (status != -1)
+		err_set(e, e->kind, "%s; the service runs on without it", e->text);
+	return result;
 }
 
 static void show_how(const struct cli *c)
@@ -245,7 +291,24 @@ static int make_folders(const struct cli *c, struct err *e)
 		result = file_make_dirs(dir, 0700, e);
 		free(dir);
 	}
+	if (result < 0 && e->kind == ERR_DENIED)
+		err_set(e, ERR_DENIED,
+			"%s: run this as root or as the folder's owner, or name a folder of yours "
+			"with --state",
+			e->text);
 	return result;
+}
+
+/* Options of a start that change nothing now. */
+static bool any_given(const struct cli *c, bool service, bool connector)
+{
+	for (const struct cli_option *o = c->command->options; o->name; o++) {
+		bool of_connector = strcmp(o->name, "connector") == 0;
+		if (strcmp(o->name, "no-connector") != 0 && cli_value(c, o->name) &&
+		    (of_connector ? connector : service))
+			return true;
+	}
+	return false;
 }
 
 int cmd_up(struct cli *c, struct err *e)
@@ -261,13 +324,16 @@ int cmd_up(struct cli *c, struct err *e)
 	if (make_folders(c, e) < 0)
 		return -1;
 	bool ran = running(c, service_name) != 0;
-	if (!ran && start_service(c, e) < 0)
-		return -1;
+	int result = ran ? 0 : start_service(c, e);
+	if (result)
+		return result;
 	if (ran && cli_config(c, e) < 0)
 		return -1;
 	bool connected = running(c, connector_name) != 0;
-	if (!cli_value(c, "no-connector") && !connected && start_connector(c, e) < 0)
-		return -1;
+	if (!cli_value(c, "no-connector") && !connected)
+		result = start_connector(c, e);
+	if (result)
+		return result;
 	if (c->json) {
 		json_t *all = json_pack("{s:s, s:s, s:s, s:s*}", "endpoint", c->endpoint, "region",
 					c->region, "accessKeyId", c->access_key_id, "caFile",
@@ -277,6 +343,9 @@ int cmd_up(struct cli *c, struct err *e)
 		return 0;
 	}
 	puts(ran ? "The service is running already.\n" : "The service is running.\n");
+	if (any_given(c, ran, connected))
+		puts("What runs keeps the options it was started with; 'godwit down' comes before "
+		     "others.\n");
 	show_how(c);
 	return 0;
 }
@@ -309,6 +378,19 @@ static int stop_program(struct cli *c, const char *name, bool *any, struct err *
 int cmd_down(struct cli *c, struct err *e)
 {
 	bool any = false;
+	char *run = xasprintf("%s/run", c->state);
+	int there = access(run, X_OK) == 0 ? 0 : errno;
+	free(run);
+	if (there == ENOENT)
+		return err_set(e, ERR_NOT_FOUND,
+			       "there is no service in '%s': name its folder with --state or "
+			       "GODWIT_STATE",
+			       c->state);
+	if (there)
+		return err_errno(e, there,
+				 "the service in '%s' is another user's: run this as the one who "
+				 "ran 'godwit up'",
+				 c->state);
 	/* The connector first: it ends its work while the service still hears of it. */
 	if (stop_program(c, connector_name, &any, e) < 0 ||
 	    stop_program(c, service_name, &any, e) < 0)
