@@ -23,7 +23,14 @@ fuzz:
 coverage:
 	test/fuzz/coverage
 
-clean:
-	rm -rf $(BUILD) build-fuzz build-coverage
+# Without sanitizers, into the prefix of Meson (/usr/local).
+install:
+	tools/setup
+	[ -f build-release/build.ninja ] || meson setup build-release --buildtype=release \
+		-Db_sanitize=none -Dwerror=false $(MESON_FLAGS)
+	ninja -C build-release install
 
-.PHONY: all demo check fuzz coverage clean
+clean:
+	rm -rf $(BUILD) build-release build-fuzz build-coverage
+
+.PHONY: all demo check fuzz coverage install clean

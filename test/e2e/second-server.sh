@@ -6,7 +6,7 @@
 need_root
 guests=$build/guests
 "$source_root/tools/guest" --name web01 "$guests/web01.qcow2" > "$scratch/guest.log" 2>&1 || fail "the first guest could not be built"
-"$source_root/tools/guest" --name db01 --reverse --extra vim-tiny,less,man-db,rsync,curl,tcpdump,python3-minimal,perl,gawk,lsof,strace,screen,bc,file,zip,unzip,wget,bind9-host,ca-certificates "$guests/db01.qcow2" > "$scratch/guest.log" 2>&1 || { cat "$scratch/guest.log"; fail "the second guest could not be built"; }
+"$source_root/tools/guest" --name db01 --reverse --extra less,bc,zip,unzip,tree,pv,ed,patch,dos2unix,lsof,ncal,cpio,psmisc,whois,traceroute,netcat-openbsd,iputils-ping,hexedit,time,rsync,bsdextrautils,mtools "$guests/db01.qcow2" > "$scratch/guest.log" 2>&1 || { cat "$scratch/guest.log"; fail "the second guest could not be built"; }
 mkdir -p "$scratch/libvirt"
 at_exit '"$source_root/tools/libvirtd-by-hand" down "$scratch/libvirt"'
 LIBVIRT_DEFAULT_URI=$("$source_root/tools/libvirtd-by-hand" up --private "$scratch/libvirt") || skip "libvirtd cannot be started here"
