@@ -120,8 +120,8 @@ int main(int argc, char **argv)
 	char hex[NAME_HEX_BYTES];
 	memcpy(root.bytes, finished.root.data, NAME_BYTES);
 	name_hex(&root, hex);
-	printf("root=%s read=%lld new=%lld sent=%lld stored=%lld chunks=%lld chunks_new=%lld\n", hex,
-	       (long long)r.progress.bytes_read, (long long)r.progress.bytes_new,
+	printf("root=%s read=%lld new=%lld sent=%lld stored=%lld chunks=%lld chunks_new=%lld\n",
+	       hex, (long long)r.progress.bytes_read, (long long)r.progress.bytes_new,
 	       (long long)r.progress.bytes_sent, (long long)finished.bytes_stored,
 	       (long long)r.progress.chunks, (long long)r.progress.chunks_new);
 	stream_close(to);

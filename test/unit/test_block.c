@@ -61,6 +61,29 @@ static void names_are_sha256(void **state)
 	free(data);
 }
 
+/* Whole blocks of SHA-256 go through two lanes where the processor has them. */
+static void lanes_are_sha256(void **state)
+{
+	(void)state;
+	enum { MOST = 17, LENGTH = 40 * 64 };
+	uint8_t *data = xmalloc(MOST * LENGTH);
+	random_fill(data, MOST * LENGTH);
+	for (size_t count = 1; count <= MOST; count++) {
+		struct name names[MOST];
+		struct name_job jobs[MOST];
+		for (size_t i = 0; i < count; i++)
+			jobs[i] = (struct name_job){data + i * LENGTH + i % 7,
+						    random_below(LENGTH / 64) * 64ull, &names[i]};
+		name_many(jobs, count);
+		for (size_t i = 0; i < count; i++) {
+			uint8_t want[NAME_BYTES];
+			SHA256(jobs[i].data, jobs[i].len, want);
+			assert_memory_equal(names[i].bytes, want, NAME_BYTES);
+		}
+	}
+	free(data);
+}
+
 /* --- extents, against one byte per byte of a small disk --- */
 
 #define DISK 512
@@ -253,6 +276,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(names_are_sha256),
+	    cmocka_unit_test(lanes_are_sha256),
 	    cmocka_unit_test(extents_follow_the_model),
 	    cmocka_unit_test(extents_end_with_the_numbers),
 	    cmocka_unit_test(zero_blocks_are_seen),
