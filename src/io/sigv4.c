@@ -410,6 +410,13 @@ int sigv4_sign(const struct http_request *r, const char *amz_date, const char *r
 		if (i == 0 || strcmp(names[i], names[i - 1]))
 			buf_printf(&list, "%s%s", i ? ";" : "", names[i]);
 	}
+	/* With another name in it the list would not be read as it was signed. */
+	if (check_signed_headers(buf_str(&list), NULL)) {
+		err_set(e, ERR_INVALID,
+			"a header to be signed has a name of other characters than letters, "
+			"digits, '-' and '_'");
+		goto out;
+	}
 	char signature[65];
 	if (sigv4_signature(r, buf_str(&list), amz_date, region, service, secret, signature, e))
 		goto out;
