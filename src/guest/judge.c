@@ -339,11 +339,11 @@ static enum verdict hear_shutdown(struct judge *j, int64_t now)
 static enum verdict hear_crash(struct judge *j, const char *text, size_t n, int64_t now)
 {
 	struct buf clean = {0};
-	char what[160];
+	char said[121], what[160];
 
 	text_clean(text, n, 120, &clean);
-	snprintf(what, sizeof what, "QEMU ended by itself%s%s", clean.len ? ": " : "",
-		 buf_str(&clean));
+	clause(said, sizeof said, buf_str(&clean));
+	snprintf(what, sizeof what, "QEMU ended by itself%s%s", *said ? ": " : "", said);
 	buf_release(&clean);
 	if (j->alive_at) {
 		fail(j, what);
