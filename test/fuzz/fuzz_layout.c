@@ -34,8 +34,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	assert(found == 0);
 	for (uint32_t i = 0; i < layout.segment_count; i++) {
 		assert(layout.segments[i].start == end && layout.segments[i].length > 0);
+		uint64_t number = layout_region_at(&layout, end), offset;
+		uint32_t length;
+		layout_region(&layout, number, &offset, &length);
+		assert(number == layout.segments[i].first_region && offset == end && length > 0);
 		end += layout.segments[i].length;
 	}
 	assert(end == DISK_BYTES);
+	assert(layout_region_at(&layout, end - 1) + 1 == layout_regions(&layout));
 	return 0;
 }
