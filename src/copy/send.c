@@ -13,9 +13,8 @@
 #include "block/tree.h"
 #include "wire/wire.h"
 
-#define PROGRESS_MS   1000
-#define DEFAULT_LEVEL 1
-#define GRACE_MS      2000 /* for the intake's reason to arrive after a write failed */
+#define PROGRESS_MS 1000
+#define GRACE_MS    2000 /* for the intake's reason to arrive after a write failed */
 
 void send_failed(struct sender *s, const struct err *why)
 {
@@ -266,59 +265,90 @@ static int throttled(struct sender *s, size_t bytes, struct err *e)
 	return 0;
 }
 
-static int send_chunk(struct sender *s, const struct slot *slot, uint32_t index,
-		      const struct op *op, struct buf *scratch, struct err *e)
+/* Sleep until something changed or progress is due; under the lock. */
+static void wait_change(struct sender *s)
 {
-	const uint8_t *plain = slot->data + (uint64_t)slot->places[index] * BLOCK_BYTES;
-	uint32_t plain_len = (uint32_t)op->count * BLOCK_BYTES;
-	struct record r = {.name = op->name, .kind = RECORD_CHUNK, .plain_len = plain_len};
-	struct door_chunk m = {.region = (int64_t)slot->region, .index = index};
+	struct timespec until;
+	int64_t left = s->progress_at_ms + PROGRESS_MS - clock_mono_ms();
 
-	buf_clear(scratch);
-	record_pack(&r, CODEC_ZSTD, s->from->level ? s->from->level : DEFAULT_LEVEL, plain,
-		    plain_len, scratch);
-	m.codec = r.codec;
-	m.plain_len = plain_len;
+	if (left <= 0)
+		return;
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += left / 1000;
+	until.tv_nsec += left % 1000 * 1000000;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000;
+	}
+	pthread_cond_timedwait(&s->changed, &s->lock, &until);
+}
+
+static int send_chunk(struct sender *s, const struct slot *slot, uint32_t index, struct err *e)
+{
+	const struct slot_chunk *chunk = &slot->chunks[index];
+	uint32_t plain_len = (uint32_t)slot->ops.items[chunk->op].count * BLOCK_BYTES;
+	struct door_chunk m = {.region = (int64_t)slot->region,
+			       .index = index,
+			       .codec = chunk->codec,
+			       .plain_len = plain_len};
+
 	/* Borrowed for the time of the call: encoding only reads it. */
-	m.stored = (struct bytes){.data = (uint8_t *)r.stored, .len = r.stored_len};
-	if (throttled(s, r.stored_len, e) ||
+	m.stored.data = slot->data + (uint64_t)chunk->first_block * BLOCK_BYTES;
+	m.stored.len = chunk->stored_len;
+	if (throttled(s, chunk->stored_len, e) ||
 	    frame_write(s->to, DOOR_CHUNK, &door_chunk_shape, &m, e))
 		return -1;
 	pthread_mutex_lock(&s->lock);
 	s->progress.bytes_new += plain_len;
-	s->progress.bytes_sent += r.stored_len;
+	s->progress.bytes_sent += chunk->stored_len;
 	s->progress.chunks_new++;
 	pthread_mutex_unlock(&s->lock);
 	return progress_when_due(s, e);
 }
 
+/* Until the packers are through with a chunk. */
+static int wait_packed(struct sender *s, const struct slot_chunk *chunk, struct err *e)
+{
+	for (;;) {
+		bool packed;
+		int result = 0;
+
+		pthread_mutex_lock(&s->lock);
+		packed = chunk->packed;
+		if (s->stop) {
+			*e = s->why;
+			result = -1;
+		} else if (!packed) {
+			wait_change(s);
+		}
+		pthread_mutex_unlock(&s->lock);
+		if (result || packed)
+			return result;
+		if (progress_when_due(s, e))
+			return -1;
+	}
+}
+
 static int send_chunks(struct sender *s, const struct slot *slot, struct err *e)
 {
-	struct buf scratch = {0};
-	int result = 0;
-
-	for (uint32_t i = 0, n = 0; result == 0 && i < slot->ops.count; i++) {
-		const struct op *op = &slot->ops.items[i];
-
-		if (op->kind != OP_DATA)
-			continue;
-		if (slot->need.data[n / 8] >> n % 8 & 1)
-			result = send_chunk(s, slot, n, op, &scratch, e);
-		n++;
+	for (uint32_t n = 0; n < slot->data_count; n++) {
+		if (wait_packed(s, &slot->chunks[n], e))
+			return -1;
+		if ((slot->need.data[n / 8] >> n % 8 & 1) && send_chunk(s, slot, n, e))
+			return -1;
 	}
-	buf_release(&scratch);
-	return result;
+	return 0;
 }
 
 static void slot_clear(struct slot *slot)
 {
 	ops_release(&slot->ops);
-	free(slot->places);
+	free(slot->chunks);
 	free(slot->need.data);
 	slot->ops = (struct ops){0};
-	slot->places = NULL;
+	slot->chunks = NULL;
 	slot->need = (struct bytes){0};
-	slot->data_count = 0;
+	slot->data_count = slot->next_pack = 0;
 }
 
 /* Give the region's memory back; under the lock. */
@@ -349,24 +379,6 @@ static bool all_free(const struct sender *s)
 		if (s->slots[i].state != SLOT_FREE)
 			return false;
 	return true;
-}
-
-/* Sleep until something changed or progress is due; under the lock. */
-static void wait_change(struct sender *s)
-{
-	struct timespec until;
-	int64_t left = s->progress_at_ms + PROGRESS_MS - clock_mono_ms();
-
-	if (left <= 0)
-		return;
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += left / 1000;
-	until.tv_nsec += left % 1000 * 1000000;
-	if (until.tv_nsec >= 1000000000) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000;
-	}
-	pthread_cond_timedwait(&s->changed, &s->lock, &until);
 }
 
 /* One thing that can be done now; 1: all regions were sent. */
@@ -453,29 +465,33 @@ static void prefer_reason(struct sender *s, struct err *e)
 	pthread_mutex_unlock(&s->lock);
 }
 
+static void *(*const bodies[])(void *) = {send_answers, send_reader, send_packer, send_packer};
+_Static_assert(COUNT_OF(bodies) == 2 + PACKERS, "a thread for every packer");
+
 static int run_threads(struct sender *s, struct err *e)
 {
-	pthread_t reader, answers;
-	int number, result;
+	pthread_t threads[COUNT_OF(bodies)];
+	unsigned started = 0;
+	int number = 0, result;
 
-	number = pthread_create(&answers, NULL, send_answers, s);
-	if (number)
-		return err_errno(e, number, "cannot start a thread");
-	number = pthread_create(&reader, NULL, send_reader, s);
-	if (number) {
-		stream_shutdown(s->to);
-		pthread_join(answers, NULL);
-		return err_errno(e, number, "cannot start a thread");
+	while (number == 0 && started < COUNT_OF(bodies)) {
+		number = pthread_create(&threads[started], NULL, bodies[started], s);
+		started += number == 0;
 	}
-	result = send_all(s, e);
+	result = number ? err_errno(e, number, "cannot start a thread") : send_all(s, e);
 	if (result) {
-		prefer_reason(s, e);
-		send_failed(s, e); /* the reader must not wait for a slot any more */
+		if (number == 0)
+			prefer_reason(s, e);
+		send_failed(s, e); /* nobody must wait for a slot any more */
 		frame_fault(s->to, e, NULL);
 		stream_shutdown(s->to);
 	}
-	pthread_join(reader, NULL);
-	pthread_join(answers, NULL);
+	pthread_mutex_lock(&s->lock);
+	s->sent_all = true;
+	pthread_cond_broadcast(&s->changed);
+	pthread_mutex_unlock(&s->lock);
+	while (started > 0)
+		pthread_join(threads[--started], NULL);
 	return result;
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The sending half, in three threads: one reads the disk, cuts and names region after region; one
- * takes what the intake answers; the caller's sends regions, chunks and progress. Seen only here.
+ * The sending half, in threads: one reads the disk, cuts and names region after region; one takes
+ * what the intake answers; PACKERS compress what it asked for, in place; the caller's sends regions,
+ * chunks and progress. Seen only here.
  */
 #ifndef COPY_SEND_H
 #define COPY_SEND_H
@@ -14,9 +15,20 @@
 #include "copy/source.h"
 #include "copy/throttle.h"
 
-#define SLOTS 8 /* regions begun at once; their memory together is bounded besides */
+#define SLOTS	   8 /* regions begun at once; their memory together is bounded besides */
+
+#define PACKERS	   2
+#define PACK_BATCH 16 /* chunks a packer takes at once */
 
 enum slot_state { SLOT_FREE, SLOT_READING, SLOT_CUT, SLOT_ASKED, SLOT_NEEDED };
+
+/* A chunk of a region. What a packer made of it lies at the chunk's own place. */
+struct slot_chunk {
+	uint32_t op, first_block;
+	uint32_t stored_len;
+	uint16_t codec;
+	bool packed; /* nothing of it is touched by a packer any more */
+};
 
 /* A region on its way. */
 struct slot {
@@ -27,8 +39,9 @@ struct slot {
 	uint64_t cost; /* bytes of it that may be touched */
 	uint64_t work; /* bytes that count as done with it */
 	struct ops ops;
-	uint32_t *places; /* of each OP_DATA: its first block */
+	struct slot_chunk *chunks; /* of each OP_DATA */
 	uint32_t data_count;
+	uint32_t next_pack; /* the first chunk no packer took */
 	struct bytes need;
 };
 
@@ -46,7 +59,7 @@ struct sender {
 	pthread_cond_t changed;
 	struct slot slots[SLOTS];
 	uint64_t next_order, cost_in_use;
-	bool read_all, stop, finished, answered_all;
+	bool read_all, sent_all, stop, finished, answered_all;
 	struct err why; /* kind not ERR_NONE: the first failure */
 	uint64_t outline_region;
 	struct runs outline;
@@ -62,6 +75,7 @@ struct sender {
 /* Thread bodies. */
 void *send_reader(void *sender);
 void *send_answers(void *sender);
+void *send_packer(void *sender);
 /* Remember the first failure and wake everybody. */
 void send_failed(struct sender *s, const struct err *why);
 

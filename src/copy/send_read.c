@@ -185,18 +185,18 @@ static int outline_of(struct sender *s, uint64_t region, struct runs *out, struc
 	return result;
 }
 
-static void mark_places(struct slot *slot, const struct runs *base)
+static void mark_chunks(struct slot *slot, const struct runs *base)
 {
 	uint32_t block = 0, n = 0;
 
 	for (uint32_t i = 0; i < slot->ops.count; i++)
 		slot->data_count += slot->ops.items[i].kind == OP_DATA;
-	slot->places = xcalloc(slot->data_count + 1, sizeof *slot->places);
+	slot->chunks = xcalloc(slot->data_count + 1, sizeof *slot->chunks);
 	for (uint32_t i = 0; i < slot->ops.count; i++) {
 		const struct op *op = &slot->ops.items[i];
 
 		if (op->kind == OP_DATA)
-			slot->places[n++] = block;
+			slot->chunks[n++] = (struct slot_chunk){.op = i, .first_block = block};
 		if (op->kind != OP_KEEP)
 			block += op->count;
 		for (uint32_t k = 0; op->kind == OP_KEEP && k < op->count; k++)
@@ -225,7 +225,7 @@ static int cut_piece(struct sender *s, const struct piece *p, struct slot *slot,
 		slot->work = extents_total(&p->data);
 	}
 	if (result == 0)
-		mark_places(slot, &base);
+		mark_chunks(slot, &base);
 	runs_release(&base);
 	return result;
 }
