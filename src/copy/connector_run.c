@@ -32,11 +32,11 @@ void connector_run_announce(struct connector_run *run)
 {
 	struct err e;
 	struct door_run plain = {.run_id = run->work.run_id, .token = run->work.token};
-	if (run->state >= RUN_COPYING && run->snapshot.point) {
+	if ((run->state == RUN_COPYING || run->state == RUN_COPIED) && run->snapshot.point) {
 		run->snapshot.token = run->work.token;
-		/* The row first becomes ACTIVE by a stage, then takes the point. */
-		if (run->state == RUN_COPYING)
-			say_stage(run, "Snapshotting");
+		/* The row first becomes ACTIVE by a stage, then takes the point: also under a new
+		 * lease of what we had copied already. */
+		say_stage(run, run->state == RUN_COPYING ? "Snapshotting" : "Uploading");
 		connector_say(run->c, DOOR_SNAPSHOT, &run->snapshot, &e);
 	}
 	switch (run->state) {
@@ -110,15 +110,16 @@ static int take_point(struct connector_run *run, struct err *e)
 				 .base_point = run->work.base_point,
 				 .point = run->work.point,
 				 .resume = true};
-	char name[128];
+	char name[128], unique[ID_BYTES];
 	int r = -1;
 	pthread_mutex_lock(&c->site_lock);
 	if (want.point)
 		r = site_begin(c->site, &want, &run->point, e);
 	if (r < 0 && (!want.point || e->kind == ERR_NOT_FOUND)) {
-		/* The token makes the name new after every lease: a point never means two. */
-		snprintf(name, sizeof name, "godwit-%s-%lld", run->work.run_id,
-			 (long long)run->work.token);
+		/* A new name every time, also when we were started again under the same lease: what
+		 * is durable of a point is skipped, so a name must never mean two points. */
+		id_make(unique, "", 8);
+		snprintf(name, sizeof name, "godwit-%s-%s", run->work.run_id, unique);
 		want.point = name;
 		want.resume = false;
 		r = site_begin(c->site, &want, &run->point, e);
@@ -239,6 +240,23 @@ static void wait_for_word(struct connector_run *run)
 	pthread_mutex_unlock(&run->c->lock);
 }
 
+/* We were started again after everything was copied: find the point, to end it as COMMITTED or
+ * CANCEL will say. Nothing is copied, and a point that is gone is no loss now. */
+static void hold_copied(struct connector_run *run)
+{
+	struct connector *c = run->c;
+	struct err e = {0};
+	struct site_want want = {.vm_id = run->work.vm_id,
+				 .base_point = run->work.base_point,
+				 .point = run->work.point,
+				 .resume = true};
+	pthread_mutex_lock(&c->site_lock);
+	if (want.point && site_begin(c->site, &want, &run->point, &e) < 0)
+		log_info("run %s is copied; its point is not kept: %s", run->work.run_id, e.text);
+	pthread_mutex_unlock(&c->site_lock);
+	wait_for_word(run);
+}
+
 static void end_point(struct connector_run *run)
 {
 	struct connector *c = run->c;
@@ -277,25 +295,31 @@ static void leave(struct connector_run *run)
 	free(run);
 }
 
+static int copy(struct connector_run *run, struct err *e)
+{
+	enter(run, RUN_VALIDATING);
+	if (connector_run_is_over(run) || validate(run, e) < 0)
+		return -1;
+	enter(run, RUN_SNAPSHOTTING);
+	if (connector_run_is_over(run) || take_point(run, e) < 0)
+		return -1;
+	describe_point(run);
+	log_info("run %s: point %s of %s taken, %u disk(s)", run->work.run_id, run->point->point,
+		 run->point->machine.name, run->point->disk_count);
+	enter(run, RUN_COPYING);
+	if (copy_disks(run, e) < 0)
+		return -1;
+	enter(run, RUN_COPIED);
+	return 0;
+}
+
 static void *run_thread(void *arg)
 {
 	struct connector_run *run = arg;
 	struct err e = {0};
-	enter(run, RUN_VALIDATING);
-	int r = connector_run_is_over(run) ? -1 : validate(run, &e);
-	if (r == 0) {
-		enter(run, RUN_SNAPSHOTTING);
-		r = connector_run_is_over(run) ? -1 : take_point(run, &e);
-	}
-	if (r == 0) {
-		describe_point(run);
-		log_info("run %s: point %s of %s taken, %u disk(s)", run->work.run_id,
-			 run->point->point, run->point->machine.name, run->point->disk_count);
-		enter(run, RUN_COPYING);
-		r = copy_disks(run, &e);
-	}
-	if (r == 0) {
-		enter(run, RUN_COPIED);
+	if (run->work.copied) {
+		hold_copied(run);
+	} else if (copy(run, &e) == 0) {
 		wait_for_word(run);
 	} else if (e.kind != ERR_NONE && !run->committed) {
 		log_warn("run %s: %s", run->work.run_id, e.text);
@@ -320,6 +344,7 @@ void connector_run_start(struct connector *c, struct door_work *work)
 	run->c = c;
 	run->work = *work;
 	*work = (struct door_work){0};
+	run->state = run->work.copied ? RUN_COPIED : RUN_VALIDATING;
 	run->next = c->runs;
 	c->runs = run;
 	pthread_attr_init(&detached);

@@ -130,6 +130,7 @@ static int describe(struct meta_tx *tx, const struct run_row *run, struct door_w
 	work->token = run->token;
 	text_set(&work->vm_id, job.vm_id);
 	text_set(&work->point, run->point);
+	work->copied = text_equal(run->stage, stage_table[STAGE_CONVERTING].word);
 	/* Only the connector that took the base point can find it again. */
 	if (text_equal(job.base_connector_id, run->connector_id))
 		text_set(&work->base_point, job.base_point);
@@ -417,6 +418,11 @@ static int note_snapshot(struct control *k, const struct door_snapshot *shot, st
 	if (meta_begin(k->s->meta, true, &tx, e) < 0)
 		return -1;
 	int r = meta_get(tx, &meta_runs, shot->run_id, &run, e);
+	enum stage stage = r == 0 ? stage_from_word(run.stage) : STAGE_COUNT;
+	/* From the moment every disk has its root, nothing may take the disks away again. */
+	if (r == 0 && (stage == STAGE_COUNT || !stage_table[stage].leased))
+		r = err_set(e, ERR_CONFLICT, "run %s is %s and takes no point any more", run.id,
+			    run.stage);
 	bool same = r == 0 && text_equal(run.point, shot->point);
 	const struct door_snapshot_disk *disks = shot->disks.items;
 	if (r == 0 && !same)
@@ -549,9 +555,13 @@ refused:
 	if (e->kind == ERR_DENIED || e->kind == ERR_NOT_FOUND) {
 		struct door_run over = {.run_id = (char *)run_id, .token = token};
 		uint16_t word = is_committed(k, run_id) ? DOOR_COMMITTED : DOOR_CANCEL;
+		*e = (struct err){0}; /* said above; the connection is well */
 		return door_send(k->c, word, &over, e);
 	}
-	return e->kind == ERR_CONFLICT || e->kind == ERR_INVALID ? 0 : -1;
+	if (e->kind != ERR_CONFLICT && e->kind != ERR_INVALID)
+		return -1;
+	*e = (struct err){0};
+	return 0;
 }
 
 static int hear(struct control *k, uint16_t type, const struct buf *body, struct err *e)

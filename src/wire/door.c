@@ -74,6 +74,7 @@ static const struct field work_fields[] = {
     NAME(door_work, base_point),
     NAME(door_work, point),
     LIST(door_work, bases, LIMIT_DISKS_PER_SERVER, door_base_shape),
+    NUMBER(door_work, copied, BOOL_MAX),
 };
 const struct shape door_work_shape = SHAPE(door_work, work_fields);
 

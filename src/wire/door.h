@@ -87,6 +87,7 @@ struct door_work {
 	char *base_point;  /* the point the base version was taken at, or NULL: full copy */
 	char *point;	   /* the point this run has taken already (a resumed run), or NULL */
 	struct list bases; /* of struct door_base */
+	int64_t copied;	   /* its disks are durable: only keep the point until COMMITTED */
 };
 
 struct door_welcome {
