@@ -6,7 +6,7 @@
 need_root
 guests=$build/guests
 common=python3,perl,git,vim,gcc,make
-other=less,bc,zip,unzip,tree,pv,ed,patch,dos2unix,lsof,ncal,cpio,psmisc,whois,traceroute,netcat-openbsd,iputils-ping,hexedit,time,rsync,bsdextrautils,mtools,gdb-minimal,sqlite3,jq,xz-utils
+other=less,bc,zip,unzip,tree,pv,ed,patch,dos2unix,lsof,ncal,cpio,psmisc,whois,traceroute,netcat-openbsd,iputils-ping,hexedit,time,rsync,bsdextrautils,mtools,nano,sqlite3,jq,xz-utils
 build_guest() { "$source_root/tools/guest" "$@" > "$scratch/guest.log" 2>&1 || { cat "$scratch/guest.log"; fail "guest $2 could not be built"; }; }
 build_guest --name app01 --extra $common "$guests/app01.qcow2"
 build_guest --name app02 --reverse --extra $common,$other "$guests/app02.qcow2"
