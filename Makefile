@@ -16,6 +16,11 @@ demo:
 check:
 	tools/check
 
+# More guests than `check` has time for: one judged by its screen alone, one whose boot sector is gone.
+check-guests: all
+	GODWIT_BUILD=$(abspath $(BUILD)) test/e2e/screen.sh
+	GODWIT_BUILD=$(abspath $(BUILD)) test/e2e/spine.sh whole
+
 # Every parser of foreign bytes under libFuzzer for SECONDS each; and what its corpus reaches.
 SECONDS ?= 60
 fuzz:
@@ -33,4 +38,4 @@ install:
 clean:
 	rm -rf $(BUILD) build-release build-fuzz build-coverage
 
-.PHONY: all demo check fuzz coverage install clean
+.PHONY: all demo check check-guests fuzz coverage install clean
