@@ -34,7 +34,7 @@ need_root() { [ "$(id -u)" = 0 ] || skip "needs root"; }
 start_service() {
 	local site=$1
 	shift
-	base=$((20000 + ($$ * 7 + RANDOM) % 20000))
+	base=$((20000 + ($$ * 7 + RANDOM) % 12000)) # below the ephemeral ports
 	godwit up --state "$state" --listen "127.0.0.1:$base" --door "127.0.0.1:$((base + 1))" \
 		--connector "$site" "$@" > "$scratch/up.out" 2>&1 || { cat "$scratch/up.out"; fail "godwit up"; }
 	read_conf
