@@ -18,6 +18,7 @@
 #include "wire/wire.h"
 
 #define CONNECTIONS_PER_DISK 2
+#define CONFLICT_TRIES	     6
 #define RELAY_BYTES	     (256u << 10)
 #define SILENCE_MS	     LEASE_MS
 
@@ -193,6 +194,7 @@ static int try_once(struct connector_run *run, unsigned index, struct err *e)
 int connector_disk(struct connector_run *run, unsigned index, struct err *e)
 {
 	int64_t pause = RETRY_MIN_MS, give_up = clock_mono_ms() + RETRY_GIVE_UP_MS;
+	unsigned conflicts = 0;
 	for (;;) {
 		int64_t began = clock_mono_ms();
 		if (try_once(run, index, e) == 0)
@@ -202,6 +204,9 @@ int connector_disk(struct connector_run *run, unsigned index, struct err *e)
 		/* A stale token is mended by the next WORK; the rest of what does not pass is final. */
 		bool again = e->kind == ERR_UNAVAILABLE || e->kind == ERR_BUSY ||
 			     e->kind == ERR_DENIED;
+		/* The stream may overtake SNAPSHOT, which goes another way: the point is not known yet. */
+		if (e->kind == ERR_CONFLICT)
+			again = ++conflicts < CONFLICT_TRIES;
 		if (!again || clock_mono_ms() > give_up)
 			return err_prefix(e, "disk %s", run->point->disks[index].key);
 		log_warn("run %s: disk %s: %s; trying again in %lld s", run->work.run_id,
