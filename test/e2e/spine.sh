@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # The whole path with a real guest: migrate, boot, compare every file; write, increment, compare
-# again. With the argument `whole` then also: the boot sector is zeroed, the run fails, the image of
-# before stays the latest, and nothing is left behind in the hypervisor.
+# again; then the boot sector is zeroed: the run fails, the image of before stays the latest, and
+# nothing is left behind in the hypervisor.
 . "$(dirname "$0")/lib.sh"
 need_root
 guests=$build/guests
@@ -66,12 +66,6 @@ read2=$(godwit run show "$run2" --json | jq .bytesRead)
 echo "  read $read1 bytes, then $read2"
 [ "$read2" -lt $((read1 / 8)) ] || fail "the increment read $read2 of $read1 bytes: not only what changed"
 [ "$(godwit run show "$run2" --json | jq -r '.readReason // empty')" = "" ] || fail "the increment was a full read"
-
-if [ "${1:-}" != whole ]; then
-	godwit image verify "$second" > /dev/null || fail "image $second is not whole"
-	echo "the path holds"
-	exit 0
-fi
 
 echo "a boot sector of zeroes"
 hand 'dd if=/dev/zero of=/dev/vda bs=512 count=1 conv=fsync 2>/dev/null; sync'
