@@ -314,7 +314,10 @@ static void hear_work(struct connector *c, struct door_work *work)
 {
 	pthread_mutex_lock(&c->lock);
 	struct connector_run *run = work->run_id ? find_run(c, work->run_id) : NULL;
-	if (run) {
+	if (run && run->state == RUN_COPIED && run->work.token == work->token && !work->copied) {
+		run->again = true;
+		pthread_cond_broadcast(&c->changed);
+	} else if (run) {
 		run->work.token = work->token; /* a new lease of what is under way */
 		connector_run_announce(run);
 	} else if (work->run_id && work->vm_id) {

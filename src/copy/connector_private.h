@@ -24,6 +24,7 @@ struct connector_run {
 	struct door_snapshot snapshot; /* as announced; valid from RUN_COPYING on */
 	struct err failure;
 	bool committed, cancelled; /* what the service said of it */
+	bool again;		   /* the service lacks a disk that we take for copied */
 };
 
 struct connector {

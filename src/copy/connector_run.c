@@ -232,12 +232,16 @@ static int copy_disks(struct connector_run *run, struct err *e)
 
 /* --- the end --- */
 
-static void wait_for_word(struct connector_run *run)
+/* Whether the service asks for the copy again. */
+static bool wait_for_word(struct connector_run *run)
 {
 	pthread_mutex_lock(&run->c->lock);
-	while (!run->committed && !run->cancelled)
+	while (!run->committed && !run->cancelled && !run->again)
 		pthread_cond_wait(&run->c->changed, &run->c->lock);
+	bool again = run->again && !run->committed && !run->cancelled;
+	run->again = false;
 	pthread_mutex_unlock(&run->c->lock);
+	return again;
 }
 
 /* We were started again after everything was copied: find the point, to end it as COMMITTED or
@@ -254,7 +258,8 @@ static void hold_copied(struct connector_run *run)
 	if (want.point && site_begin(c->site, &want, &run->point, &e) < 0)
 		log_info("run %s is copied; its point is not kept: %s", run->work.run_id, e.text);
 	pthread_mutex_unlock(&c->site_lock);
-	wait_for_word(run);
+	while (wait_for_word(run))
+		; /* a copied run is never asked for again */
 }
 
 static void end_point(struct connector_run *run)
@@ -306,10 +311,12 @@ static int copy(struct connector_run *run, struct err *e)
 	describe_point(run);
 	log_info("run %s: point %s of %s taken, %u disk(s)", run->work.run_id, run->point->point,
 		 run->point->machine.name, run->point->disk_count);
-	enter(run, RUN_COPYING);
-	if (copy_disks(run, e) < 0)
-		return -1;
-	enter(run, RUN_COPIED);
+	do {
+		enter(run, RUN_COPYING);
+		if (copy_disks(run, e) < 0)
+			return -1;
+		enter(run, RUN_COPIED);
+	} while (wait_for_word(run));
 	return 0;
 }
 
@@ -319,9 +326,7 @@ static void *run_thread(void *arg)
 	struct err e = {0};
 	if (run->work.copied) {
 		hold_copied(run);
-	} else if (copy(run, &e) == 0) {
-		wait_for_word(run);
-	} else if (e.kind != ERR_NONE && !run->committed) {
+	} else if (copy(run, &e) < 0 && e.kind != ERR_NONE && !run->committed) {
 		log_warn("run %s: %s", run->work.run_id, e.text);
 		run->failure = e;
 		/* Undone before it is told, so that nothing is left when the next run begins. */

@@ -103,6 +103,9 @@ int intake_ref_set(struct intake *intake, const char *ref, const void *data, siz
 		   struct err *e);
 /* Commits what was put. */
 int intake_space(struct intake *intake, struct store_space *space, struct err *e);
+/* Returns when everything that the intake said before has been told to the note function. What a
+ * sender says after its FINISHED comes another way and may be faster than the note of it. */
+int intake_settle(struct intake *intake, struct err *e);
 /* Forget the journals of a run. */
 int intake_forget(struct intake *intake, const char *run_id, struct err *e);
 

@@ -467,7 +467,7 @@ static int disk_is_whole(void *context, const void *row)
 	return disk->root ? 0 : 1;
 }
 
-static int check_copied(struct control *k, const char *run_id, struct err *e)
+static int roots_missing(struct control *k, const char *run_id, struct err *e)
 {
 	struct meta_tx *tx;
 	struct err none;
@@ -476,7 +476,41 @@ static int check_copied(struct control *k, const char *run_id, struct err *e)
 	struct meta_scan scan = {.index = "run", .equal_count = 1, .values = {{.text = run_id}}};
 	int r = meta_scan(tx, &meta_run_disks, &scan, disk_is_whole, NULL, e);
 	meta_end(tx, true, &none);
-	return r > 0 ? err_set(e, ERR_CONFLICT, "run %s has a disk without a root", run_id) : r;
+	return r;
+}
+
+/* Say the work of a run again as the rows have it: under the same token it asks for what the
+ * connector takes for copied. */
+static int ask_again(struct control *k, const char *run_id, struct err *e)
+{
+	struct door_work work = {0};
+	struct run_row run = {0};
+	struct meta_tx *tx;
+	struct err none;
+	if (meta_begin(k->s->meta, false, &tx, e) < 0)
+		return -1;
+	int r = meta_get(tx, &meta_runs, run_id, &run, e);
+	if (r == 0)
+		r = describe(tx, &run, &work, e);
+	meta_end(tx, true, &none);
+	if (r == 0)
+		r = door_send(k->c, DOOR_WORK, &work, e);
+	shape_release(&door_work_shape, &work);
+	shape_release(meta_runs.shape, &run);
+	return r;
+}
+
+static int check_copied(struct control *k, const char *run_id, struct err *e)
+{
+	int r = roots_missing(k, run_id, e);
+	if (r <= 0)
+		return r;
+	/* The intake's word may still be on its way; or it went with a process that died. */
+	if (intake_settle(k->c->door->intake, e) == 0)
+		r = roots_missing(k, run_id, e);
+	if (r > 0 && ask_again(k, run_id, e) == 0)
+		return err_set(e, ERR_CONFLICT, "run %s has a disk without a root", run_id);
+	return r == 0 ? 0 : -1;
 }
 
 /* Whether this run of this connector became an image: then its point is the base of the next run

@@ -524,6 +524,13 @@ static void copied_needs_every_root_and_stays(void **state)
 	struct name digest;
 	struct door_run copied = {.run_id = TEXT(RUN), .token = token};
 	say(s, DOOR_COPIED, &copied);
+	/* It is asked for again, under the same lease. */
+	struct door_work work;
+	hear(s, DOOR_WORK, &work);
+	assert_string_equal(work.run_id, RUN);
+	assert_int_equal(work.token, token);
+	assert_int_equal(work.copied, 0);
+	shape_release(&door_work_shape, &work);
 	settle(s);
 	assert_stage(w, "Uploading");
 
