@@ -215,7 +215,7 @@ static void sweep(struct connector *c, const struct door_welcome *w)
 			keep[count++] = (struct site_keep){held[i].vm_id, held[i].base_point,
 							   false};
 	}
-	if (site_sweep(c->site, keep, count, &removed, &e) < 0)
+	if (site_sweep(c->site, c->id, keep, count, &removed, &e) < 0)
 		log_warn("what an earlier run left behind could not be removed: %s", e.text);
 	else if (removed)
 		log_info("removed %u leftover(s) of earlier runs", removed);
@@ -410,6 +410,7 @@ static int connect_once(struct connector *c, struct err *e)
 	if (r == 0) {
 		log_info("connected to %s as %s", c->config.service, welcome.connector_id);
 		pthread_mutex_lock(&c->lock);
+		text_set(&c->id, welcome.connector_id ? welcome.connector_id : "");
 		c->control = s;
 		pthread_mutex_unlock(&c->lock);
 		int64_t beat = welcome.heartbeat_ms;

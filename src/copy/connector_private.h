@@ -31,6 +31,7 @@ struct connector {
 	struct connector_config config;
 	struct site *site;
 	struct tls *tls;
+	char *id;	      /* as of WELCOME; there before the first run */
 	pthread_mutex_t lock; /* runs, control */
 	pthread_cond_t changed;
 	pthread_mutex_t site_lock; /* one call into the site at a time */

@@ -110,7 +110,7 @@ static int take_point(struct connector_run *run, struct err *e)
 				 .base_point = run->work.base_point,
 				 .point = run->work.point,
 				 .resume = true};
-	char name[128], unique[ID_BYTES];
+	char name[SITE_POINT_BYTES];
 	int r = -1;
 	pthread_mutex_lock(&c->site_lock);
 	if (want.point)
@@ -118,8 +118,7 @@ static int take_point(struct connector_run *run, struct err *e)
 	if (r < 0 && (!want.point || e->kind == ERR_NOT_FOUND)) {
 		/* A new name every time, also when we were started again under the same lease: what
 		 * is durable of a point is skipped, so a name must never mean two points. */
-		id_make(unique, "", 8);
-		snprintf(name, sizeof name, "godwit-%s-%s", run->work.run_id, unique);
+		site_point_name(c->id, run->work.run_id, name);
 		want.point = name;
 		want.resume = false;
 		r = site_begin(c->site, &want, &run->point, e);

@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * libvirt. Invariants:
- *  1. A name of ours begins with "godwit-", a file of ours is under scratch_dir: nothing else is
- *     ever removed or ended.
+ *  1. A name of ours begins with "godwit-" and our connector's word, a file of ours is under
+ *     scratch_dir: nothing else is ever removed or ended.
  *  2. A disk is exported incrementally only when the checkpoint of the base says that it had a bitmap
  *     and this very size, and libvirt finds the bitmap whole; else it is read in full, with a reason.
  *  3. The base checkpoint goes only after its successor was committed, unless it is broken.
  */
 #include "site/libvirt.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -59,8 +58,7 @@ int libvirt_err(struct err *e, const char *format, ...)
 	return err_set(e, kind, "%s: %s", what, last && last->message ? last->message : "failed");
 }
 
-/* A counted reference; a connection that died (libvirtd was restarted) is opened again. */
-static int connection_get(struct libvirt_site *s, virConnectPtr *out, struct err *e)
+int libvirt_connection(struct libvirt_site *s, virConnectPtr *out, struct err *e)
 {
 	int rc = 0;
 	pthread_mutex_lock(&s->lock);
@@ -83,7 +81,7 @@ static int connection_get(struct libvirt_site *s, virConnectPtr *out, struct err
 int libvirt_domain(struct libvirt_site *s, const char *vm_id, virDomainPtr *out, struct err *e)
 {
 	virConnectPtr c;
-	if (connection_get(s, &c, e) < 0)
+	if (libvirt_connection(s, &c, e) < 0)
 		return -1;
 	*out = virDomainLookupByUUIDString(c, vm_id);
 	if (!*out)
@@ -153,7 +151,7 @@ static int libvirt_list(struct site *site, site_machine_fn *each, void *context,
 	struct libvirt_site *s = (struct libvirt_site *)site;
 	virConnectPtr c;
 	virDomainPtr *domains = NULL;
-	if (connection_get(s, &c, e) < 0)
+	if (libvirt_connection(s, &c, e) < 0)
 		return -1;
 	int rc = 0, count = virConnectListAllDomains(c, &domains, 0);
 	virConnectClose(c);
@@ -363,116 +361,6 @@ static int libvirt_end(struct site *site, struct site_point *p, bool committed, 
 	return file_remove_tree(state->dir, e);
 }
 
-/* --- the sweep --- */
-
-static const struct site_keep *kept(const char *vm_id, const char *point,
-				    const struct site_keep *keep, unsigned count)
-{
-	for (unsigned i = 0; i < count; i++)
-		if (strcmp(keep[i].vm_id, vm_id) == 0 && strcmp(keep[i].point, point) == 0)
-			return &keep[i];
-	return NULL;
-}
-
-static bool dir_is_kept(const struct libvirt_site *s, const char *dir, size_t n,
-			const struct site_keep *keep, unsigned count)
-{
-	bool found = false;
-	for (unsigned i = 0; i < count && !found; i++) {
-		if (!keep[i].active)
-			continue;
-		char *active = libvirt_point_dir(s, keep[i].vm_id, keep[i].point);
-		found = strlen(active) == n && strncmp(active, dir, n) == 0;
-		free(active);
-	}
-	return found;
-}
-
-static int sweep_domain(struct libvirt_site *s, virDomainPtr domain, const struct site_keep *keep,
-			unsigned keep_count, unsigned *removed, struct err *e)
-{
-	char vm_id[VIR_UUID_STRING_BUFLEN] = "";
-	char *prefix = xasprintf("%s/p-", s->scratch_dir);
-	struct point_xml job = {0};
-	virDomainCheckpointPtr *points = NULL;
-	int rc = -1, count = 0;
-	if (virDomainGetUUIDString(domain, vm_id) < 0 || libvirt_job_find(domain, &job, e) < 0)
-		goto out;
-	const char *slash = job.socket ? strrchr(job.socket, '/') : NULL;
-	if (slash && text_starts(job.socket, prefix) &&
-	    !dir_is_kept(s, job.socket, (size_t)(slash - job.socket), keep, keep_count)) {
-		if (libvirt_job_abort(domain, e) < 0)
-			goto out;
-		++*removed;
-	}
-	count = virDomainListAllCheckpoints(domain, &points, 0);
-	/* A driver without checkpoints has none of ours either. */
-	rc = 0;
-	for (int i = 0; i < count; i++) {
-		const char *name = virDomainCheckpointGetName(points[i]);
-		if (rc == 0 && text_starts(name, "godwit-") &&
-		    !kept(vm_id, name, keep, keep_count)) {
-			rc = libvirt_checkpoint_delete(domain, name, e);
-			*removed += rc == 0;
-		}
-		virDomainCheckpointFree(points[i]);
-	}
-	free(points);
-out:
-	point_xml_release(&job);
-	free(prefix);
-	return rc;
-}
-
-static int sweep_files(struct libvirt_site *s, const struct site_keep *keep, unsigned keep_count,
-		       unsigned *removed, struct err *e)
-{
-	DIR *dir = opendir(s->scratch_dir);
-	if (!dir)
-		return err_errno(e, errno, "cannot read %s", s->scratch_dir);
-	int rc = 0;
-	struct dirent *entry;
-	while (rc == 0 && (entry = readdir(dir))) {
-		if (!text_starts(entry->d_name, "p-") || strlen(entry->d_name) != 18)
-			continue;
-		char *path = xasprintf("%s/%s", s->scratch_dir, entry->d_name);
-		if (!dir_is_kept(s, path, strlen(path), keep, keep_count)) {
-			libvirt_offline_stop(path);
-			rc = file_remove_tree(path, e);
-			*removed += rc == 0;
-		}
-		free(path);
-	}
-	closedir(dir);
-	return rc;
-}
-
-static int libvirt_sweep(struct site *site, const struct site_keep *keep, unsigned keep_count,
-			 unsigned *removed, struct err *e)
-{
-	struct libvirt_site *s = (struct libvirt_site *)site;
-	virConnectPtr c;
-	virDomainPtr *domains = NULL;
-	if (connection_get(s, &c, e) < 0)
-		return -1;
-	int rc = 0, count = virConnectListAllDomains(c, &domains, 0);
-	virConnectClose(c);
-	if (count < 0)
-		return libvirt_err(e, "the machines at %s cannot be listed", s->uri);
-	for (int i = 0; i < count; i++) {
-		/* One stubborn machine must not keep the rubbish of the others; the first sentence
-		 * is told. */
-		struct err *first = rc == 0 ? e : NULL;
-		if (sweep_domain(s, domains[i], keep, keep_count, removed, first) < 0)
-			rc = -1;
-		virDomainFree(domains[i]);
-	}
-	free(domains);
-	if (rc < 0)
-		return -1;
-	return sweep_files(s, keep, keep_count, removed, e);
-}
-
 /* --- opening --- */
 
 /* "qemu+unix:///system?socket=…" is qemu:system; with a host, the host. */
@@ -565,7 +453,7 @@ static int libvirt_open(const char *place, const char *scratch_dir, struct site 
 		libvirt_err(e, "libvirt cannot be initialised");
 		goto failed;
 	}
-	if (connection_get(s, &c, e) < 0)
+	if (libvirt_connection(s, &c, e) < 0)
 		goto failed;
 	char *host = virConnectGetHostname(c);
 	snprintf(facts->manager_name, sizeof facts->manager_name, "%.200s (libvirt)",

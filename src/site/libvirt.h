@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What the files of the libvirt kind share. libvirt.c: the connection, the inventory and the
- * dispatch; libvirt_backup.c: points of running domains; libvirt_offline.c: of those switched off. */
+ * dispatch; libvirt_backup.c: points of running domains; libvirt_offline.c: of those switched off;
+ * libvirt_sweep.c: what goes. */
 #ifndef SITE_LIBVIRT_H
 #define SITE_LIBVIRT_H
 
@@ -31,6 +32,8 @@ struct libvirt_point {
 
 /* The last error of libvirt in this thread as ours: "<what we did>: <what it said>". */
 int libvirt_err(struct err *e, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* A counted reference; a connection that died (libvirtd was restarted) is opened again. */
+int libvirt_connection(struct libvirt_site *s, virConnectPtr *out, struct err *e);
 /* ERR_NOT_FOUND; the caller frees with virDomainFree. */
 int libvirt_domain(struct libvirt_site *s, const char *vm_id, virDomainPtr *out, struct err *e);
 int libvirt_describe(struct libvirt_site *s, virDomainPtr domain, struct machine *out,
@@ -62,5 +65,8 @@ int libvirt_offline_begin(struct libvirt_site *s, const struct site_want *want,
 int libvirt_offline_poll(virDomainPtr domain, struct site_point *p, struct err *e);
 /* Stop the NBD servers whose pid files are in `dir`. */
 void libvirt_offline_stop(const char *dir);
+
+int libvirt_sweep(struct site *site, const struct site_removal *what, unsigned *removed,
+		  struct err *e);
 
 #endif

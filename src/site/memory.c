@@ -10,6 +10,7 @@
  */
 #include "site/memory.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -33,7 +34,7 @@
 #define GRAIN	      (64 * KIB)
 #define BLOCK	      4096u
 #define SERVER_MS     (20 * 1000)
-#define POINT_TEXT    160
+#define POINT_TEXT    SITE_POINT_BYTES
 #define POINTS_PER_VM 8
 
 struct memory_disk {
@@ -474,34 +475,74 @@ static int memory_end(struct site *site, struct site_point *p, bool committed, s
 	return rc;
 }
 
-static int memory_sweep(struct site *site, const struct site_keep *keep, unsigned keep_count,
-			unsigned *removed, struct err *e)
+/* What a process before us served, and could not end when it was killed. */
+static void folders_sweep(struct memory_site *s, unsigned *removed)
+{
+	DIR *dir = opendir(s->scratch_dir);
+	struct dirent *entry;
+	while (dir && (entry = readdir(dir))) {
+		bool ours = false;
+		if (!text_starts(entry->d_name, "m-"))
+			continue;
+		char *path = xasprintf("%s/%s", s->scratch_dir, entry->d_name);
+		for (uint64_t vm = 0; vm < s->servers && !ours; vm++)
+			for (unsigned i = 0; i < s->vms[vm].mark_count && !ours; i++) {
+				char *of = point_dir(s, vm, s->vms[vm].marks[i].name);
+				ours = strcmp(of, path) == 0;
+				free(of);
+			}
+		if (!ours) {
+			serve_stop(path);
+			file_remove_tree(path, NULL);
+			++*removed;
+		}
+		free(path);
+	}
+	if (dir)
+		closedir(dir);
+}
+
+static void vm_sweep(struct memory_site *s, uint64_t vm, const struct site_removal *what,
+		     unsigned *removed)
+{
+	struct memory_vm *v = &s->vms[vm];
+	struct machine m;
+	vm_describe(s, vm, &m);
+	for (unsigned i = v->mark_count; i-- > 0;) {
+		struct memory_mark *mark = &v->marks[i];
+		bool meant = what->only ? strcmp(what->only->vm_id, m.vm_id) == 0 &&
+					      strcmp(what->only->point, mark->name) == 0
+					: text_starts(mark->name, what->prefix);
+		const struct site_keep *found = what->only ? NULL
+							   : site_kept(what, m.vm_id, mark->name);
+		if (!meant)
+			continue;
+		if (mark->serving && !(found && found->active)) {
+			char *dir = point_dir(s, vm, mark->name);
+			serve_stop(dir);
+			file_remove_tree(dir, NULL);
+			mark->serving = false;
+			free(dir);
+		}
+		if (!found) {
+			mark_remove(s, v, mark);
+			++*removed;
+		}
+	}
+	shape_release(&machine_shape, &m);
+}
+
+static int memory_sweep(struct site *site, const struct site_removal *what, unsigned *removed,
+			struct err *e)
 {
 	(void)e;
 	struct memory_site *s = (struct memory_site *)site;
 	pthread_mutex_lock(&s->lock);
-	for (uint64_t vm = 0; vm < s->servers; vm++) {
-		struct memory_vm *v = &s->vms[vm];
-		for (unsigned i = v->mark_count; i-- > 0;) {
-			const struct site_keep *found = NULL;
-			uint64_t of;
-			for (unsigned k = 0; k < keep_count && !found; k++)
-				if (strcmp(keep[k].point, v->marks[i].name) == 0 &&
-				    vm_find(s, keep[k].vm_id, &of, NULL) == 0 && of == vm)
-					found = &keep[k];
-			if (v->marks[i].serving && !(found && found->active)) {
-				char *dir = point_dir(s, vm, v->marks[i].name);
-				serve_stop(dir);
-				file_remove_tree(dir, NULL);
-				v->marks[i].serving = false;
-				free(dir);
-			}
-			if (!found) {
-				mark_remove(s, v, &v->marks[i]);
-				++*removed;
-			}
-		}
-	}
+	for (uint64_t vm = 0; vm < s->servers; vm++)
+		if (s->vms[vm].mark_count)
+			vm_sweep(s, vm, what, removed);
+	if (!what->only)
+		folders_sweep(s, removed);
 	pthread_mutex_unlock(&s->lock);
 	return 0;
 }

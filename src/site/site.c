@@ -2,6 +2,7 @@
 #include "site/site.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,6 +10,8 @@
 #include "base/mem.h"
 #include "io/file.h"
 #include "site/kind.h"
+
+#define POINT_PREFIX "godwit-"
 
 static const struct site_ops *const kinds[] = {&site_libvirt_ops, &site_memory_ops};
 
@@ -67,7 +70,7 @@ static bool name_is_plain(const char *name)
 int site_begin(struct site *s, const struct site_want *want, struct site_point **out, struct err *e)
 {
 	*out = NULL;
-	if (!name_is_plain(want->point) || !text_starts(want->point, "godwit-") ||
+	if (!name_is_plain(want->point) || !text_starts(want->point, POINT_PREFIX) ||
 	    (want->base_point && !name_is_plain(want->base_point)))
 		return err_set(e, ERR_INVALID, "\"%.64s\" is no name for a point in time",
 			       want->point);
@@ -138,12 +141,75 @@ void site_point_release(struct site_point *p)
 	free(held);
 }
 
-int site_sweep(struct site *s, const struct site_keep *keep, unsigned keep_count, unsigned *removed,
-	       struct err *e)
+/* --- removing --- */
+
+static void prefix_of(const char *connector_id, char out[SITE_POINT_BYTES])
+{
+	const char *tag = connector_id + (text_starts(connector_id, "c-") ? 2 : 0);
+	snprintf(out, SITE_POINT_BYTES, POINT_PREFIX "%.8s-", tag);
+}
+
+void site_point_name(const char *connector_id, const char *run_id, char out[SITE_POINT_BYTES])
+{
+	char prefix[SITE_POINT_BYTES], unique[ID_BYTES];
+	prefix_of(connector_id, prefix);
+	id_make(unique, "", 8);
+	snprintf(out, SITE_POINT_BYTES, "%s%.64s-%s", prefix, run_id, unique);
+}
+
+int site_keep_compare(const void *a, const void *b)
+{
+	const struct site_keep *x = a, *y = b;
+	int by_machine = strcmp(x->vm_id, y->vm_id);
+	if (by_machine)
+		return by_machine;
+	int by_point = strcmp(x->point, y->point);
+	/* Of two for one point the active one comes first, and counts. */
+	return by_point ? by_point : (int)y->active - (int)x->active;
+}
+
+const struct site_keep *site_kept(const struct site_removal *r, const char *vm_id,
+				  const char *point)
+{
+	const struct site_keep want = {vm_id, point, true};
+	unsigned low = 0, high = r->keep_count;
+	while (low < high) {
+		unsigned middle = low + (high - low) / 2;
+		if (site_keep_compare(&r->keep[middle], &want) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	const struct site_keep *at = &r->keep[low];
+	return low < r->keep_count && strcmp(at->vm_id, vm_id) == 0 && strcmp(at->point, point) == 0
+		   ? at
+		   : NULL;
+}
+
+int site_sweep(struct site *s, const char *connector_id, const struct site_keep *keep,
+	       unsigned keep_count, unsigned *removed, struct err *e)
 {
 	unsigned count = 0;
-	int rc = s->ops->sweep(s, keep, keep_count, &count, e);
+	char prefix[SITE_POINT_BYTES];
+	struct site_keep *sorted = xcalloc(keep_count + 1, sizeof *sorted);
+	if (keep_count)
+		memcpy(sorted, keep, keep_count * sizeof *keep);
+	qsort(sorted, keep_count, sizeof *sorted, site_keep_compare);
+	prefix_of(connector_id, prefix);
+	int rc = s->ops->sweep(
+	    s, &(struct site_removal){.prefix = prefix, .keep = sorted, .keep_count = keep_count},
+	    &count, e);
+	free(sorted);
 	if (removed)
 		*removed = count;
 	return rc;
+}
+
+int site_forget(struct site *s, const char *vm_id, const char *point, struct err *e)
+{
+	unsigned count = 0;
+	const struct site_keep only = {vm_id, point, false};
+	if (!name_is_plain(point) || !text_starts(point, POINT_PREFIX))
+		return err_set(e, ERR_INVALID, "\"%.64s\" is no name for a point in time", point);
+	return s->ops->sweep(s, &(struct site_removal){.only = &only}, &count, e);
 }

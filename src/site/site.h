@@ -3,8 +3,9 @@
  * A site: where servers live. Inventory, a point in time to copy from, and what changed since the
  * one before. Kinds: libvirt, memory.
  *
- * Everything a site makes in a hypervisor carries a point name ("godwit-<run id>"), so that it is
- * found again after a crash. Order that keeps data safe: begin(point N, base N-1) -> copy ->
+ * Everything a site makes in a hypervisor carries a point name that says whose it is
+ * ("godwit-<connector>-<run id>-<random>"), so that it is found again after a crash, and nobody
+ * takes another's. Order that keeps data safe: begin(point N, base N-1) -> copy ->
  * (version N committed) -> end(committed): N-1 goes, N stays for the next run. A failed run ends
  * with committed false: N goes, what N-1 tracks stays whole. A restarted connector calls `sweep`
  * first: it removes everything of ours that no lease and no base needs.
@@ -60,6 +61,8 @@ struct site_want {
 				 * still exactly that, else ERR_NOT_FOUND */
 };
 
+#define SITE_POINT_BYTES 129 /* longest name of a point, with its NUL */
+
 /* What must not be removed by a sweep. */
 struct site_keep {
 	const char *vm_id;
@@ -68,6 +71,10 @@ struct site_keep {
 };
 
 struct site;
+
+/* A name for a new point of a connector, never the same twice: a name must not mean two moments. Its
+ * second word is the first 8 letters and digits of the connector's id after "c-". */
+void site_point_name(const char *connector_id, const char *run_id, char out[SITE_POINT_BYTES]);
 
 /* "libvirt:qemu:///system", "memory:servers=3,disks=1,size=64M,seed=7". `scratch_dir` is where
  * the kind may put files (sockets, scratch space), owned by us, mode 0700. */
@@ -95,8 +102,12 @@ int site_end(struct site *s, struct site_point *p, bool committed, struct err *e
 /* Free the memory of a point without touching the hypervisor (before a resume by another process). */
 void site_point_release(struct site_point *p);
 
-/* Remove all of ours that is not kept. `removed` (may be NULL) counts what went. */
-int site_sweep(struct site *s, const struct site_keep *keep, unsigned keep_count, unsigned *removed,
-	       struct err *e);
+/* Remove every point that bears this connector's word and is not kept, and all other traces of
+ * earlier processes in scratch_dir. Points of others stay. `removed` (may be NULL) counts what went. */
+int site_sweep(struct site *s, const char *connector_id, const struct site_keep *keep,
+	       unsigned keep_count, unsigned *removed, struct err *e);
+/* Remove one point that nothing copies from or begins at any more. One that is gone, or whose
+ * machine is, is no error. */
+int site_forget(struct site *s, const char *vm_id, const char *point, struct err *e);
 
 #endif

@@ -227,11 +227,11 @@ static void test_unknown(void **state)
 	(void)state;
 	char *kept = vm_id;
 	vm_id = (char *)"ffffffff-0000-4000-8000-00000000ffff";
-	assert_int_equal(begin_fails("godwit-none", NULL, false), ERR_NOT_FOUND);
+	assert_int_equal(begin_fails("godwit-me-none", NULL, false), ERR_NOT_FOUND);
 	vm_id = kept;
 	assert_int_equal(begin_fails("not-ours", NULL, false), ERR_INVALID);
 	assert_int_equal(begin_fails("godwit-../x", NULL, false), ERR_INVALID);
-	assert_int_equal(begin_fails("godwit-none", NULL, true), ERR_NOT_FOUND);
+	assert_int_equal(begin_fails("godwit-me-none", NULL, true), ERR_NOT_FOUND);
 }
 
 static void test_tracking(void **state)
@@ -241,7 +241,7 @@ static void test_tracking(void **state)
 	guest_write(0, 65536, 1);
 	guest_write(5 * MIB, 4096, 2);
 	/* The first copy is full; the point stays as it is while the guest writes. */
-	struct site_point *p = begin("godwit-1", NULL, false);
+	struct site_point *p = begin("godwit-me-1", NULL, false);
 	uint8_t *first = model_copy();
 	assert_non_null(p->disks[0].full_reason);
 	assert_true(p->keeps);
@@ -252,11 +252,11 @@ static void test_tracking(void **state)
 	extents_append(&wrote, 9 * MIB + 512, 4096);
 	assert_holds(p, first);
 	assert_ok(site_poll(site, p, err));
-	assert_int_equal(begin_fails("godwit-1", NULL, false), ERR_CONFLICT);
+	assert_int_equal(begin_fails("godwit-me-1", NULL, false), ERR_CONFLICT);
 	assert_ok(site_end(site, p, true, err));
 
 	/* The second says what changed. It fails. */
-	p = begin("godwit-2", "godwit-1", false);
+	p = begin("godwit-me-2", "godwit-me-1", false);
 	assert_changes(p, first, model, &wrote);
 	assert_holds(p, model);
 	assert_ok(site_end(site, p, false, err));
@@ -264,14 +264,14 @@ static void test_tracking(void **state)
 	/* Nothing of it is lost to the third. */
 	guest_write(12 * MIB, 4096, 5);
 	extents_append(&wrote, 12 * MIB, 4096);
-	p = begin("godwit-3", "godwit-1", false);
+	p = begin("godwit-me-3", "godwit-me-1", false);
 	uint8_t *third = model_copy();
 	assert_changes(p, first, third, &wrote);
 
 	/* Another process finds the same point again. */
 	site_point_release(p);
 	guest_write(1 * MIB, 4096, 6);
-	p = begin("godwit-3", "godwit-1", true);
+	p = begin("godwit-me-3", "godwit-me-1", true);
 	assert_holds(p, third);
 	assert_changes(p, first, third, &wrote);
 	assert_ok(site_end(site, p, true, err));
@@ -279,7 +279,7 @@ static void test_tracking(void **state)
 	/* From the third on, only what came after it. */
 	extents_release(&wrote);
 	extents_append(&wrote, 1 * MIB, 4096);
-	p = begin("godwit-4", "godwit-3", false);
+	p = begin("godwit-me-4", "godwit-me-3", false);
 	assert_changes(p, third, model, &wrote);
 	assert_ok(site_end(site, p, true, err));
 	extents_release(&wrote);
@@ -312,7 +312,7 @@ static void test_one_moment(void **state)
 		char name[32];
 		struct writer w = {0};
 		pthread_t thread;
-		snprintf(name, sizeof name, "godwit-moment-%d", i);
+		snprintf(name, sizeof name, "godwit-me-moment-%d", i);
 		assert_int_equal(pthread_create(&thread, NULL, write_in_order, &w), 0);
 		while (!__atomic_load_n(&w.rounds, __ATOMIC_SEQ_CST))
 			clock_sleep_ms(5);
@@ -332,26 +332,79 @@ static void test_sweep(void **state)
 {
 	unsigned removed = 0;
 	(void)state;
-	struct site_point *p = begin("godwit-5", "godwit-4", false);
+	struct site_point *p = begin("godwit-me-5", "godwit-me-4", false);
 	uint8_t *fifth = model_copy();
-	struct site_keep keep[] = {{vm_id, "godwit-5", true}, {vm_id, "godwit-4", false}};
-	assert_ok(site_sweep(site, keep, 2, &removed, err));
+	struct site_keep keep[] = {{vm_id, "godwit-me-5", true}, {vm_id, "godwit-me-4", false}};
+	assert_ok(site_sweep(site, "c-me", keep, 2, &removed, err));
 	assert_int_equal(removed, 0);
 	assert_holds(p, fifth);
 	site_point_release(p);
 	/* Its run is over: the job goes, the older point stays. */
-	assert_ok(site_sweep(site, keep + 1, 1, &removed, err));
+	assert_ok(site_sweep(site, "c-me", keep + 1, 1, &removed, err));
 	assert_true(removed > 0);
-	assert_int_equal(begin_fails("godwit-5", "godwit-4", true), ERR_NOT_FOUND);
-	p = begin("godwit-6", "godwit-4", false);
+	assert_int_equal(begin_fails("godwit-me-5", "godwit-me-4", true), ERR_NOT_FOUND);
+	p = begin("godwit-me-6", "godwit-me-4", false);
 	assert_null(p->disks[0].full_reason);
 	assert_ok(site_end(site, p, false, err));
-	assert_ok(site_sweep(site, NULL, 0, &removed, err));
+	assert_ok(site_sweep(site, "c-me", NULL, 0, &removed, err));
 	assert_int_equal(removed, 1);
-	p = begin("godwit-7", "godwit-4", false);
+	p = begin("godwit-me-7", "godwit-me-4", false);
 	assert_non_null(p->disks[0].full_reason);
 	assert_ok(site_end(site, p, false, err));
 	free(fifth);
+}
+
+/* Two services, or two connectors, on one hypervisor: neither takes what is the other's. */
+static void test_others_points_stay(void **state)
+{
+	unsigned removed = 0;
+	char name[SITE_POINT_BYTES], again[SITE_POINT_BYTES];
+	(void)state;
+	site_point_name("c-0123456789abcdef0", "sms-run-1", name);
+	site_point_name("c-0123456789abcdef0", "sms-run-1", again);
+	assert_true(text_starts(name, "godwit-01234567-sms-run-1-"));
+	assert_string_not_equal(name, again);
+	struct site_point *p = begin(name, NULL, false);
+	assert_ok(site_end(site, p, true, err));
+	p = begin("godwit-me-20", NULL, false);
+	assert_ok(site_end(site, p, true, err));
+	assert_ok(site_sweep(site, "c-012345670", NULL, 0, &removed,
+			     err)); /* longer ids: the same word */
+	assert_int_equal(removed, 1);
+	p = begin("godwit-me-21", "godwit-me-20", false);
+	assert_null(p->disks[0].full_reason);
+	assert_ok(site_end(site, p, false, err));
+	p = begin(again, NULL, false);
+	assert_ok(site_end(site, p, true, err));
+	assert_ok(site_sweep(site, "c-me", NULL, 0, &removed, err));
+	assert_int_equal(removed, 1); /* of two */
+	p = begin("godwit-me-22", again, false);
+	assert_null(p->disks[0].full_reason);
+	assert_ok(site_end(site, p, true, err));
+	assert_ok(site_sweep(site, "c-m", NULL, 0, &removed, err)); /* the beginning of a word */
+	assert_int_equal(removed, 0);
+	assert_ok(site_sweep(site, "c-me", NULL, 0, &removed, err));
+	assert_int_equal(removed, 1);
+}
+
+static void test_forget(void **state)
+{
+	(void)state;
+	struct site_point *p = begin("godwit-me-30", NULL, false);
+	assert_ok(site_end(site, p, true, err));
+	p = begin("godwit-you-30", NULL, false);
+	assert_ok(site_end(site, p, true, err));
+	assert_ok(site_forget(site, vm_id, "godwit-me-30", err));
+	assert_ok(site_forget(site, vm_id, "godwit-me-30", err)); /* gone already */
+	assert_ok(site_forget(site, "ffffffff-0000-4000-8000-00000000ffff", "godwit-me-30", err));
+	assert_int_equal(site_forget(site, vm_id, "not-ours", NULL), -1);
+	p = begin("godwit-me-31", "godwit-me-30", false);
+	assert_non_null(p->disks[0].full_reason);
+	assert_ok(site_end(site, p, false, err));
+	p = begin("godwit-me-32", "godwit-you-30", false);
+	assert_null(p->disks[0].full_reason);
+	assert_ok(site_end(site, p, false, err));
+	assert_ok(site_forget(site, vm_id, "godwit-you-30", err));
 }
 
 /* --- libvirt alone --- */
@@ -386,8 +439,8 @@ static void test_foreign_backup(void **state)
 			      "socket='%s/other'/></domainbackup>",
 			      dir);
 	assert_int_equal(virDomainBackupBegin(domain, xml, NULL, 0), 0);
-	assert_int_equal(begin_fails("godwit-8", NULL, false), ERR_CONFLICT);
-	assert_ok(site_sweep(site, NULL, 0, NULL, err));
+	assert_int_equal(begin_fails("godwit-me-8", NULL, false), ERR_CONFLICT);
+	assert_ok(site_sweep(site, "c-me", NULL, 0, NULL, err));
 	char *still = virDomainBackupGetXMLDesc(domain, 0);
 	assert_non_null(still);
 	assert_int_equal(virDomainAbortJob(domain), 0);
@@ -403,7 +456,7 @@ static void test_crash(void **state)
 	virConnectPtr c;
 	(void)state;
 	virDomainPtr domain = domain_open(&c);
-	struct site_point *p = begin("godwit-9", NULL, false);
+	struct site_point *p = begin("godwit-me-9", NULL, false);
 	assert_ok(site_end(site, p, true, err));
 	char *pid_file = xasprintf("%s/libvirt/run/qemu/tiny.pid", dir);
 	struct buf text = {0};
@@ -413,13 +466,13 @@ static void test_crash(void **state)
 		clock_sleep_ms(100);
 	guest_boot(domain);
 	guest_write(3 * MIB, 4096, 9);
-	p = begin("godwit-10", "godwit-9", false);
+	p = begin("godwit-me-10", "godwit-me-9", false);
 	assert_non_null(p->disks[0].full_reason);
 	assert_true(p->keeps);
 	assert_holds(p, model);
 	assert_ok(site_end(site, p, true, err));
 	guest_write(3 * MIB, 4096, 10);
-	p = begin("godwit-11", "godwit-10", false);
+	p = begin("godwit-me-11", "godwit-me-10", false);
 	assert_null(p->disks[0].full_reason);
 	assert_ok(site_end(site, p, false, err));
 	buf_release(&text);
@@ -434,21 +487,21 @@ static void test_switched_off(void **state)
 	(void)state;
 	virDomainPtr domain = domain_open(&c);
 	assert_int_equal(virDomainDestroy(domain), 0);
-	struct site_point *p = begin("godwit-12", "godwit-10", false);
+	struct site_point *p = begin("godwit-me-12", "godwit-me-10", false);
 	assert_non_null(p->disks[0].full_reason);
 	assert_false(p->keeps);
 	assert_holds(p, model);
 	assert_ok(site_poll(site, p, err));
 	site_point_release(p);
-	p = begin("godwit-12", "godwit-10", true);
+	p = begin("godwit-me-12", "godwit-me-10", true);
 	assert_holds(p, model);
 	/* It cannot be started over a file that is being read. */
 	assert_int_equal(virDomainCreate(domain), -1);
 	assert_ok(site_end(site, p, true, err));
-	assert_ok(site_sweep(site, NULL, 0, NULL, err));
+	assert_ok(site_sweep(site, "c-me", NULL, 0, NULL, err));
 	guest_boot(domain);
 	guest_write(0, 4096, 11);
-	p = begin("godwit-13", NULL, false);
+	p = begin("godwit-me-13", NULL, false);
 	assert_holds(p, model);
 	assert_ok(site_end(site, p, false, err));
 	virDomainFree(domain);
@@ -540,7 +593,8 @@ int main(int argc, char **argv)
 	static const struct CMUnitTest every_kind[] = {
 	    cmocka_unit_test(test_list),     cmocka_unit_test(test_unknown),
 	    cmocka_unit_test(test_tracking), cmocka_unit_test(test_one_moment),
-	    cmocka_unit_test(test_sweep),
+	    cmocka_unit_test(test_sweep),    cmocka_unit_test(test_others_points_stay),
+	    cmocka_unit_test(test_forget),
 	};
 	static const struct CMUnitTest libvirt_only[] = {
 	    cmocka_unit_test(test_foreign_backup),
