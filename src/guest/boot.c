@@ -22,14 +22,15 @@
 #include "io/file.h"
 #include "io/process.h"
 
-#define SSH_PORT	 2222 /* in a network namespace of our own every port is free */
-#define START_TIMEOUT_MS 30000
-#define TURN_MS		 500 /* the judge hears of time at least so often */
-#define PROBE_MS	 5000
-#define QUIET_MS	 10000 /* reading the screen costs the guest time: not while it speaks */
-#define SERIAL_LOG_MAX	 (4 * MIB)
-#define READ_BYTES	 65536
-#define VARS_MAX_BYTES	 (16 * MIB)
+#define SSH_PORT	  2222 /* in a network namespace of our own every port is free */
+#define START_TIMEOUT_MS  30000
+#define TURN_MS		  500 /* the judge hears of time at least so often */
+#define PROBE_MS	  5000
+#define QUIET_MS	  10000 /* reading the screen costs the guest time: not while it speaks */
+#define SERIAL_LOG_MAX	  (4 * MIB)
+#define READ_BYTES	  65536
+#define VARS_MAX_BYTES	  (16 * MIB)
+#define PICTURE_MAX_BYTES (200 * MIB)
 
 struct test {
 	const struct boot_plan *plan;
@@ -41,8 +42,12 @@ struct test {
 	int serial_log;
 	size_t serial_logged;
 	int64_t next_probe, next_screen;
-	int64_t last_serial; /* when the serial console spoke */
-	struct buf screen_text;
+	int64_t last_serial;	   /* when the serial console spoke */
+	struct buf picture;	   /* what is on the screen */
+	struct buf picture_before; /* what was, when something moved the last time */
+	struct buf screen_text;	   /* what picture_before says */
+	uint64_t disk_requests, disk_bytes_read;
+	bool unread; /* picture_before was not read yet */
 	char ocr_trouble[200];
 	char disk_trouble[200]; /* a disk could not be read or written: the test proves nothing */
 };
@@ -241,18 +246,89 @@ static void probe(struct test *t)
 		close_fd(&t->ssh);
 }
 
-static void look_at_screen(struct test *t)
+static uint64_t count_of(const json_t *object, const char *name)
+{
+	json_int_t n = json_integer_value(json_object_get(object, name));
+
+	return n > 0 ? (uint64_t)n : 0;
+}
+
+/* Whether the guest asked its disks for anything since it was asked the last time. */
+static int disks_moved(struct test *t, bool *moved, struct err *e)
+{
+	json_t *disks = NULL, *disk;
+	uint64_t requests = 0;
+	size_t i;
+
+	if (qmp_ask(t->qmp, "query-blockstats", NULL, &disks, e) < 0)
+		return -1;
+	t->disk_bytes_read = 0;
+	json_array_foreach(disks, i, disk)
+	{
+		const json_t *stats = json_object_get(disk, "stats");
+		const char *name = json_string_value(json_object_get(disk, "device"));
+
+		if (!name || !text_starts(name, "disk"))
+			continue; /* the firmware's own */
+		requests += count_of(stats, "rd_operations") + count_of(stats, "wr_operations") +
+			    count_of(stats, "flush_operations");
+		t->disk_bytes_read += count_of(stats, "rd_bytes");
+	}
+	json_decref(disks);
+	*moved = requests != t->disk_requests;
+	t->disk_requests = requests;
+	return 0;
+}
+
+static int take_picture(struct test *t, struct err *e)
+{
+	buf_clear(&t->picture);
+	if (qmp_run(t->qmp, "screendump", json_pack("{s:s}", "filename", t->ppm_path), e) < 0)
+		return -1;
+	return file_read(t->ppm_path, PICTURE_MAX_BYTES, &t->picture, e);
+}
+
+/* A picture is read once: reading costs as much as a second of the guest's time. */
+static int read_picture(struct test *t, struct err *e)
+{
+	buf_clear(&t->screen_text);
+	if (screen_read(&t->picture_before, t->plan->scratch_dir, &t->screen_text, e) < 0)
+		return -1;
+	t->unread = false;
+	hear(t, WITNESS_SCREEN, buf_str(&t->screen_text), t->screen_text.len);
+	return 0;
+}
+
+static int look(struct test *t, struct err *e)
+{
+	bool moved;
+
+	if (disks_moved(t, &moved, e) < 0 || take_picture(t, e) < 0)
+		return -1;
+	if (screen_moved(&t->picture_before, &t->picture)) {
+		buf_clear(&t->picture_before);
+		buf_add(&t->picture_before, t->picture.data, t->picture.len);
+		moved = t->unread = true;
+	}
+	if (moved) {
+		hear(t, WITNESS_MOVED, "", 0);
+	} else {
+		char bytes[24];
+
+		snprintf(bytes, sizeof bytes, "%llu", (unsigned long long)t->disk_bytes_read);
+		hear(t, WITNESS_STILL, bytes, strlen(bytes));
+	}
+	return t->plan->ocr && t->unread ? read_picture(t, e) : 0;
+}
+
+static void look_at_guest(struct test *t)
 {
 	struct err e = {0};
 
-	buf_clear(&t->screen_text);
-	if (qmp_run(t->qmp, "screendump", json_pack("{s:s}", "filename", t->ppm_path), &e) < 0 ||
-	    screen_read(t->ppm_path, t->plan->scratch_dir, &t->screen_text, &e) < 0) {
+	if (look(t, &e) < 0)
 		snprintf(t->ocr_trouble, sizeof t->ocr_trouble, "%.199s", e.text);
-		return;
-	}
-	t->ocr_trouble[0] = 0;
-	hear(t, WITNESS_SCREEN, buf_str(&t->screen_text), t->screen_text.len);
+	else
+		t->ocr_trouble[0] = 0;
 }
 
 static void listen_once(struct test *t, struct err *e)
@@ -293,9 +369,9 @@ static int watch(struct test *t, struct err *e)
 			probe(t);
 			t->next_probe = clock_mono_ms() + PROBE_MS;
 		}
-		if (t->plan->ocr && !t->judge.alive_at && clock_mono_ms() >= t->next_screen &&
+		if (!t->judge.alive_at && clock_mono_ms() >= t->next_screen &&
 		    clock_mono_ms() - t->last_serial >= QUIET_MS) {
-			look_at_screen(t);
+			look_at_guest(t);
 			t->next_screen = clock_mono_ms() + PROBE_MS;
 		}
 	}
@@ -322,8 +398,7 @@ static void keep_evidence(struct test *t, const char *sentence)
 	if (t->qemu) {
 		qmp_run(t->qmp, "screendump",
 			json_pack("{s:s,s:s}", "filename", png, "format", "png"), NULL);
-		if (t->plan->ocr)
-			look_at_screen(t);
+		look_at_guest(t);
 	}
 	if (t->ocr_trouble[0])
 		buf_printf(&t->screen_text, "(the screen could not be read: %s)\n", t->ocr_trouble);
@@ -344,6 +419,8 @@ static void stop(struct test *t)
 	close_fd(&t->serial_log);
 	unlink(t->ppm_path);
 	judge_release(&t->judge);
+	buf_release(&t->picture);
+	buf_release(&t->picture_before);
 	buf_release(&t->screen_text);
 	free(t->qmp_path);
 	free(t->serial_path);

@@ -9,20 +9,27 @@
  *     a boot loader's; a screen that shows it no more takes back what was seen on the screen only.
  *  4. A reset takes back proof of life and what a boot loader said. The third reset, a power-off
  *     before proof of life, and the end of QEMU decide at once.
- *  5. At the deadline without proof and without evidence it is UNPROVEN.
+ *  5. A guest that stands still for still_ms (screen, serial console and disks alike) and has read
+ *     too little of its disks to have a system in memory is NOT_BOOTED: less than any kernel, or
+ *     less than most and what is on the screen is a firmware's or a boot loader's.
+ *  6. At the deadline without proof and without evidence it is UNPROVEN.
  * A decision is never changed.
  */
 #include "guest/judge.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/limits.h"
 #include "base/text.h"
 #include "guest/signs.h"
 
 #define LINE_MAX_BYTES	 4096
 #define RESETS_UNTIL_END 3
-#define CAUSE_LINES	 12 /* looked at before a stop, for its reason */
+#define CAUSE_LINES	 12	    /* looked at before a stop, for its reason */
+#define NO_KERNEL_BYTES	 (64 * KIB) /* a boot sector and a loader's second part, no more */
+#define LOADER_BYTES	 (4 * MIB)  /* a loader with its modules and fonts */
 
 static const char *const words[] = {
     [VERDICT_NONE] = "none",	     [VERDICT_BOOTED] = "booted",
@@ -55,6 +62,7 @@ void judge_init(struct judge *j, int64_t now, int64_t patience_ms)
 	    .deadline = now + patience_ms,
 	    .settle_ms = clamp(patience_ms / 15, 3000, 30000),
 	    .grace_ms = clamp(patience_ms / 30, 3000, 15000),
+	    .still_ms = clamp(patience_ms / 7, 30000, 60000),
 	};
 }
 
@@ -274,7 +282,28 @@ static void hear_screen(struct judge *j, const char *text, size_t n, int64_t now
 		forget_stop(j);
 }
 
-/* --- decisions --- */
+/* --- standing still --- */
+
+/* The last line with anything on it. */
+static void last_words(const struct judge *j, char *out, size_t size)
+{
+	struct buf clean = {0};
+	size_t end, start;
+
+	text_clean((const char *)j->line.data, j->line.len, LINE_MAX_BYTES, &clean);
+	if (strspn(buf_str(&clean), " \t\n") == clean.len) {
+		buf_clear(&clean);
+		buf_add(&clean, j->tail.data, j->tail.len);
+	}
+	for (end = clean.len; end > 0 && strchr(" \t\n", clean.data[end - 1]); end--)
+		;
+	for (start = end; start > 0 && clean.data[start - 1] != '\n'; start--)
+		;
+	if (end < clean.len)
+		clean.data[end] = 0;
+	clause(out, size, end ? (const char *)clean.data + start : "");
+	buf_release(&clean);
+}
 
 static enum verdict end_with(struct judge *j, const char *what, int64_t now)
 {
@@ -285,6 +314,63 @@ static enum verdict end_with(struct judge *j, const char *what, int64_t now)
 	j->alive_at = 0;
 	return j->verdict = VERDICT_NOT_BOOTED;
 }
+
+/* The last line of `text` that a firmware or a boot loader wrote, and where that is. */
+static bool find_loader(const struct buf *text, bool screen, char *said, size_t size,
+			const char **what)
+{
+	bool found = false;
+
+	for (size_t start = 0, end; start < text->len; start = end + 1) {
+		const uint8_t *stop = memchr(text->data + start, '\n', text->len - start);
+		char line[200];
+
+		end = stop ? (size_t)(stop - text->data) : text->len;
+		snprintf(line, sizeof line, "%.*s", (int)(end - start < 199 ? end - start : 199),
+			 (const char *)text->data + start);
+		if (sign_of_loader(line, screen, what)) {
+			clause(said, size, line);
+			found = true;
+		}
+	}
+	return found;
+}
+
+static uint64_t number_in(const char *text, size_t n)
+{
+	uint64_t value = 0;
+
+	for (size_t i = 0; i < n && i < 18 && text[i] >= '0' && text[i] <= '9'; i++)
+		value = value * 10 + (uint64_t)(text[i] - '0');
+	return value;
+}
+
+static void hear_still(struct judge *j, uint64_t bytes_read, int64_t now)
+{
+	const char *what = "it stopped before a system was loaded";
+	char said[70] = "", size[24], last[120];
+	bool loader;
+
+	if (!j->still_since)
+		j->still_since = now ? now : 1;
+	if (j->alive_at || j->stop_at || now - j->still_since < j->still_ms)
+		return;
+	last_words(j, last, sizeof last);
+	loader = find_loader(&j->screen, true, said, sizeof said, &what) ||
+		 sign_of_loader(last, false, &what);
+	if (bytes_read >= (loader ? LOADER_BYTES : NO_KERNEL_BYTES))
+		return;
+	if (!*said)
+		clause(said, sizeof said, last);
+	size_text(bytes_read, size);
+	j->stop_at = j->still_since;
+	snprintf(j->stopped_by, sizeof j->stopped_by,
+		 "%s and stands still, with %s of its disks read%s%s%s", what, size,
+		 *said ? ": \"" : "", said, *said ? "\"" : "");
+	end_with(j, "", now);
+}
+
+/* --- decisions --- */
 
 static enum verdict alive_verdict(const struct judge *j)
 {
@@ -359,6 +445,8 @@ enum verdict judge_hear(struct judge *j, enum witness w, const char *text, size_
 
 	if (j->verdict != VERDICT_NONE)
 		return j->verdict;
+	if (w != WITNESS_STILL && w != WITNESS_SCREEN)
+		j->still_since = 0;
 	switch (w) {
 	case WITNESS_SERIAL: hear_serial(j, text, n, now); break;
 	case WITNESS_SCREEN: hear_screen(j, text, n, now); break;
@@ -375,33 +463,14 @@ enum verdict judge_hear(struct judge *j, enum witness w, const char *text, size_
 	case WITNESS_SHUTDOWN: hear_shutdown(j, now); break;
 	case WITNESS_PANIC: stop(j, STOP_PANIC, "the guest panicked", "", false, now); break;
 	case WITNESS_CRASH: hear_crash(j, text, n, now); break;
+	case WITNESS_MOVED: break;
+	case WITNESS_STILL: hear_still(j, number_in(text, n), now); break;
 	}
 	buf_release(&clean);
 	return judge_tick(j, now);
 }
 
 /* --- the sentence --- */
-
-/* The last line with anything on it. */
-static void last_words(const struct judge *j, char *out, size_t size)
-{
-	struct buf clean = {0};
-	size_t end, start;
-
-	text_clean((const char *)j->line.data, j->line.len, LINE_MAX_BYTES, &clean);
-	if (strspn(buf_str(&clean), " \t\n") == clean.len) {
-		buf_clear(&clean);
-		buf_add(&clean, j->tail.data, j->tail.len);
-	}
-	for (end = clean.len; end > 0 && strchr(" \t\n", clean.data[end - 1]); end--)
-		;
-	for (start = end; start > 0 && clean.data[start - 1] != '\n'; start--)
-		;
-	if (end < clean.len)
-		clean.data[end] = 0;
-	clause(out, size, end ? (const char *)clean.data + start : "");
-	buf_release(&clean);
-}
 
 void judge_sentence(const struct judge *j, char *out, size_t size)
 {

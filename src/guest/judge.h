@@ -36,6 +36,8 @@ enum witness {
 	WITNESS_SHUTDOWN, /* the guest powered off */
 	WITNESS_PANIC,	  /* QEMU's panic event */
 	WITNESS_CRASH,	  /* QEMU ended by itself; text: why */
+	WITNESS_MOVED,	  /* since the last look the screen or a disk has moved */
+	WITNESS_STILL,	  /* neither did; text: bytes read of the disks so far, in decimal */
 };
 
 #define JUDGE_TAIL_BYTES 8192
@@ -44,9 +46,11 @@ struct judge {
 	int64_t started, deadline; /* ms, same clock as `now` */
 	int64_t settle_ms;	   /* after proof of life, wait so long for signs of failure */
 	int64_t grace_ms;	   /* evidence of a stop must stand so long without proof of life */
-	int64_t alive_at;	   /* 0: no proof yet */
-	int64_t stop_at;	   /* when evidence of a stop was first seen; 0: none */
-	int stop_weight;	   /* how much of it: judge.c */
+	int64_t still_ms;    /* standing still for so long before a kernel was read is a stop */
+	int64_t still_since; /* since when neither disks, screen nor serial moved; 0: they did */
+	int64_t alive_at;    /* 0: no proof yet */
+	int64_t stop_at;     /* when evidence of a stop was first seen; 0: none */
+	int stop_weight;     /* how much of it: judge.c */
 	bool stop_on_screen; /* seen on the screen only: gone when the screen shows it no more */
 	enum verdict verdict;
 	unsigned resets;

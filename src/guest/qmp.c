@@ -120,7 +120,7 @@ static json_t *wait_answer(struct qmp *q, struct err *e)
 	return answer;
 }
 
-int qmp_run(struct qmp *q, const char *command, json_t *arguments, struct err *e)
+int qmp_ask(struct qmp *q, const char *command, json_t *arguments, json_t **value, struct err *e)
 {
 	json_t *request = json_pack("{s:s}", "execute", command), *answer, *fault;
 	char *text;
@@ -149,9 +149,19 @@ int qmp_run(struct qmp *q, const char *command, json_t *arguments, struct err *e
 		err_set(e, ERR_IO, "QEMU refused '%s': %s", command,
 			words ? words : "no reason given");
 	} else {
+		*value = json_incref(json_object_get(answer, "return"));
 		result = 0;
 	}
 	json_decref(answer);
+	return result;
+}
+
+int qmp_run(struct qmp *q, const char *command, json_t *arguments, struct err *e)
+{
+	json_t *value = NULL;
+	int result = qmp_ask(q, command, arguments, &value, e);
+
+	json_decref(value);
 	return result;
 }
 

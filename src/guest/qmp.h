@@ -23,6 +23,8 @@ int qmp_fd(const struct qmp *q);
 /* Run a command; `arguments` is taken and may be NULL. Events that come before the answer are
  * handed over. An error answer is ERR_IO with QEMU's words. */
 int qmp_run(struct qmp *q, const char *command, json_t *arguments, struct err *e);
+/* The same, and what the command returned: the caller's to release. */
+int qmp_ask(struct qmp *q, const char *command, json_t *arguments, json_t **answer, struct err *e);
 /* Hand over the events that have come, without waiting. 0, or -1 when QEMU closed the socket. */
 int qmp_take_events(struct qmp *q, struct err *e);
 

@@ -11,9 +11,10 @@
 #include "io/process.h"
 
 #define PICTURE_MAX_SIDE   8192
-#define PICTURE_MAX_BYTES  (200 * MIB)
 #define SCALED_FROM_HEIGHT 900 /* a screen this high has letters large enough */
 #define SCALE		   3
+#define CURSOR_WIDTH	   16
+#define CURSOR_HEIGHT	   32
 #define TEXT_MAX_BYTES	   (1 * MIB)
 #define OCR_TIMEOUT_MS	   60000
 
@@ -54,23 +55,67 @@ static void to_grey(const uint8_t *rgb, size_t pixels, uint8_t *grey, uint8_t *l
 	}
 }
 
+struct picture {
+	unsigned width, height;
+	const uint8_t *rgb;
+};
+
+static bool parse(const struct buf *ppm, struct picture *p)
+{
+	unsigned depth;
+	size_t at = 2;
+
+	if (ppm->len < 2 || memcmp(ppm->data, "P6", 2) != 0 ||
+	    !header_number(ppm, &at, &p->width) || !header_number(ppm, &at, &p->height) ||
+	    !header_number(ppm, &at, &depth) || depth != 255)
+		return false;
+	at++; /* one blank ends the header */
+	if (at > ppm->len || (size_t)p->width * p->height > (ppm->len - at) / 3)
+		return false;
+	p->rgb = ppm->data + at;
+	return true;
+}
+
+bool screen_moved(const struct buf *before, const struct buf *now)
+{
+	struct picture a, b;
+	unsigned left = PICTURE_MAX_SIDE, right = 0, top = PICTURE_MAX_SIDE, bottom = 0;
+
+	if (!parse(before, &a) || !parse(now, &b) || a.width != b.width || a.height != b.height)
+		return true;
+	for (unsigned y = 0; y < a.height; y++) {
+		size_t row = (size_t)y * a.width * 3;
+
+		if (memcmp(a.rgb + row, b.rgb + row, (size_t)a.width * 3) == 0)
+			continue;
+		top = y < top ? y : top;
+		bottom = y;
+		for (unsigned x = 0; x < a.width; x++) {
+			if (memcmp(a.rgb + row + x * 3, b.rgb + row + x * 3, 3) != 0) {
+				left = x < left ? x : left;
+				right = x > right ? x : right;
+			}
+		}
+	}
+	return top <= bottom && (right - left >= CURSOR_WIDTH || bottom - top >= CURSOR_HEIGHT);
+}
+
 bool screen_prepare(const struct buf *ppm, struct buf *pgm)
 {
-	unsigned width, height, depth, scale;
-	size_t at = 2, pixels;
+	struct picture picture;
+	unsigned width, height, scale;
+	size_t pixels;
 	uint8_t low, high, *grey;
 	uint64_t sum;
 	bool dark;
 
-	if (ppm->len < 2 || memcmp(ppm->data, "P6", 2) != 0 || !header_number(ppm, &at, &width) ||
-	    !header_number(ppm, &at, &height) || !header_number(ppm, &at, &depth) || depth != 255)
+	if (!parse(ppm, &picture))
 		return false;
-	at++; /* one blank ends the header */
+	width = picture.width;
+	height = picture.height;
 	pixels = (size_t)width * height;
-	if (at > ppm->len || pixels > (ppm->len - at) / 3)
-		return false;
 	grey = xmalloc(pixels);
-	to_grey(ppm->data + at, pixels, grey, &low, &high, &sum);
+	to_grey(picture.rgb, pixels, grey, &low, &high, &sum);
 	if (high - low < 32) {
 		free(grey);
 		return false;
@@ -97,22 +142,21 @@ bool screen_prepare(const struct buf *ppm, struct buf *pgm)
 	return true;
 }
 
-int screen_read(const char *ppm_path, const char *scratch_dir, struct buf *text, struct err *e)
+int screen_read(const struct buf *ppm, const char *scratch_dir, struct buf *text, struct err *e)
 {
 	static const char *const env[] = {"OMP_THREAD_LIMIT=1", NULL};
 	char *pgm_path = xasprintf("%s/screen.pgm", scratch_dir);
 	const char *const argv[] = {"tesseract", pgm_path, "-", "--psm", "6", NULL};
 	struct process_plan plan = {.argv = argv, .env = env};
-	struct buf ppm = {0}, pgm = {0};
-	int result = file_read(ppm_path, PICTURE_MAX_BYTES, &ppm, e);
+	struct buf pgm = {0};
+	int result = 0;
 
-	if (result == 0 && screen_prepare(&ppm, &pgm)) {
+	if (screen_prepare(ppm, &pgm)) {
 		result = file_write(pgm_path, pgm.data, pgm.len, 0600, e);
 		if (result == 0)
 			result = process_run(&plan, OCR_TIMEOUT_MS, TEXT_MAX_BYTES, text, e);
 	}
 	buf_release(&pgm);
-	buf_release(&ppm);
 	free(pgm_path);
 	return result;
 }

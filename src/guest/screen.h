@@ -13,8 +13,11 @@
  * nothing (one colour). Bounded, for what a guest displays. */
 bool screen_prepare(const struct buf *ppm, struct buf *pgm);
 
-/* Read the picture in `ppm_path` with tesseract; text appended (nothing for an empty screen).
- * `scratch_dir` takes the prepared picture. */
-int screen_read(const char *ppm_path, const char *scratch_dir, struct buf *text, struct err *e);
+/* Whether two pictures (binary PPM) differ by more than a blinking text cursor. */
+bool screen_moved(const struct buf *before, const struct buf *now);
+
+/* Read the picture with tesseract; text appended (nothing for an empty screen). `scratch_dir` takes
+ * the prepared picture. */
+int screen_read(const struct buf *ppm, const char *scratch_dir, struct buf *text, struct err *e);
 
 #endif

@@ -22,26 +22,58 @@ static const struct stop_sign stop_signs[] = {
     {"VFS: Unable to mount root fs", ANYWHERE, STOP_PANIC,
      "the kernel could not mount its root file system"},
     {"Kernel panic - not syncing", ANYWHERE, STOP_PANIC, "the kernel panicked"},
+    {"Your PC ran into a problem", ANYWHERE, STOP_PANIC, "Windows stopped with a blue screen"},
+    {"Your device ran into a problem", ANYWHERE, STOP_PANIC, "Windows stopped with a blue screen"},
+    {"INACCESSIBLE_BOOT_DEVICE", ANYWHERE, STOP_PANIC, "Windows did not find its boot disk"},
+    {"INACCESSIBLE BOOT DEVICE", ANYWHERE, STOP_PANIC, "Windows did not find its boot disk"},
+    {"A problem has been detected and Windows has been shut down", ANYWHERE, STOP_PANIC,
+     "Windows stopped with a blue screen"},
+    {"*** STOP: 0x", ANYWHERE, STOP_PANIC, "Windows stopped with a blue screen"},
+    {"Windows failed to start", ANYWHERE, STOP_INIT, "Windows' boot manager could not start it"},
+    {"Your PC needs to be repaired", ANYWHERE, STOP_INIT,
+     "Windows' boot manager could not start it"},
+    {"Your PC/Device needs to be repaired", ANYWHERE, STOP_INIT,
+     "Windows' boot manager could not start it"},
+    {"It looks like Windows didn't load correctly", ANYWHERE, STOP_INIT,
+     "Windows stopped in its recovery environment"},
     {"You are in emergency mode", ANYWHERE, STOP_INIT, "it stopped in emergency mode"},
+    {"Welcome to emergency mode", ANYWHERE, STOP_INIT, "it stopped in emergency mode"},
     {"You are in rescue mode", ANYWHERE, STOP_INIT, "it stopped in rescue mode"},
     {"Give root password for maintenance", ANYWHERE, STOP_INIT, "it stopped in emergency mode"},
+    {"Press Enter for maintenance", ANYWHERE, STOP_INIT, "it stopped in emergency mode"},
     {"Cannot open access to console, the root account is locked", ANYWHERE, STOP_INIT,
      "it stopped in emergency mode"},
     {"Entering emergency mode. Exit the shell to continue", ANYWHERE, STOP_INIT,
      "it stopped in the emergency shell of its initial RAM disk"},
     {"(initramfs)", AT_START, STOP_INIT, "it stopped in the shell of its initial RAM disk"},
     {"dracut:/#", AT_START, STOP_INIT, "it stopped in the shell of its initial RAM disk"},
+    {"initramfs emergency recovery shell launched", ANYWHERE, STOP_INIT,
+     "it stopped in the shell of its initial RAM disk"},
+    {"mountroot>", AT_START, STOP_INIT, "the kernel could not mount its root file system"},
+    {"Please unlock disk", ANYWHERE, STOP_INIT, "it waits for the passphrase of an encrypted disk"},
+    {"Please enter passphrase for disk", ANYWHERE, STOP_INIT,
+     "it waits for the passphrase of an encrypted disk"},
     {"grub rescue>", AT_START, STOP_LOADER, "it stopped in GRUB's rescue shell"},
     {"grub>", AT_START, STOP_LOADER, "it stopped at GRUB's prompt"},
     {"Shell>", AT_START, STOP_LOADER,
      "the UEFI firmware found no boot loader and opened its shell"},
     {"No bootable device", ANYWHERE, STOP_LOADER, "the firmware found no bootable device"},
+    {"No bootable medium found", ANYWHERE, STOP_LOADER, "the firmware found no bootable device"},
     {"Boot failed: not a bootable disk", ANYWHERE, STOP_LOADER,
      "the firmware found no boot sector on the disk"},
     {"No bootable option or device was found", ANYWHERE, STOP_LOADER,
      "the firmware found no bootable device"},
     {"Operating system not found", ANYWHERE, STOP_LOADER, "the boot sector found no system"},
     {"Missing operating system", ANYWHERE, STOP_LOADER, "the boot sector found no system"},
+    {"An operating system wasn't found", ANYWHERE, STOP_LOADER, "the boot sector found no system"},
+    {"Error loading operating system", ANYWHERE, STOP_LOADER,
+     "the boot sector could not load its system"},
+    {"Invalid partition table", AT_START, STOP_LOADER, "the boot sector found no valid partition"},
+    {"This is not a bootable disk", ANYWHERE, STOP_LOADER, "the boot sector found no system"},
+    {"Non-System disk or disk error", ANYWHERE, STOP_LOADER, "the boot sector found no system"},
+    {"Could not find kernel image", ANYWHERE, STOP_LOADER, "the boot loader found no kernel"},
+    {"BOOTMGR is compressed", ANYWHERE, STOP_LOADER, "the boot sector could not load BOOTMGR"},
+    {"NTLDR is missing", ANYWHERE, STOP_LOADER, "the boot sector found no NTLDR"},
     {"BOOTMGR is missing", ANYWHERE, STOP_LOADER, "the boot sector found no BOOTMGR"},
     {"error: no such device", ANYWHERE, STOP_LOADER, "GRUB did not find its device"},
 };
@@ -86,17 +118,23 @@ static const char *skip_blanks(const char *s)
 	return s;
 }
 
-static bool fits(const struct stop_sign *sign, const char *line, bool screen)
+static bool fits(const char *phrase, enum place place, const char *line, bool screen)
 {
-	if (sign->place == AT_START)
-		return text_starts(skip_blanks(line), sign->phrase);
-	return screen ? text_resembles(line, sign->phrase) : strstr(line, sign->phrase) != NULL;
+	char start[64];
+
+	if (!screen)
+		return place == AT_START ? text_starts(skip_blanks(line), phrase)
+					 : strstr(line, phrase) != NULL;
+	if (place == ANYWHERE)
+		return text_resembles(line, phrase);
+	snprintf(start, sizeof start, "%.*s", (int)strlen(phrase) + 1, skip_blanks(line));
+	return text_resembles(start, phrase);
 }
 
 enum stop_weight sign_of_stop(const char *line, bool screen, const char **what)
 {
 	for (size_t i = 0; i < COUNT_OF(stop_signs); i++) {
-		if (fits(&stop_signs[i], line, screen)) {
+		if (fits(stop_signs[i].phrase, stop_signs[i].place, line, screen)) {
 			*what = stop_signs[i].what;
 			return stop_signs[i].weight;
 		}
@@ -163,6 +201,33 @@ bool sign_of_progress(const char *line)
 	return is_kernel_line(line) || text_starts(line, "Linux version ") ||
 	       text_starts(line, "systemd[1]: ") || text_starts(line, "[  OK  ]") ||
 	       text_starts(line, "Loading Linux") || text_starts(line, "Welcome to ");
+}
+
+bool sign_of_loader(const char *line, bool screen, const char **what)
+{
+	static const struct {
+		const char *phrase, *what;
+	} signs[] = {
+	    {"Booting from Hard Disk", "it stopped in the boot sector of its disk"},
+	    {"SeaBIOS (version", "it stopped in its firmware"},
+	    {"BdsDxe: starting Boot", "it stopped in its UEFI boot loader"},
+	    {"BdsDxe: loading Boot", "it stopped in its UEFI boot loader"},
+	    {"GRUB loading", "it stopped while GRUB was loading"},
+	    {"Welcome to GRUB", "it stopped in GRUB"},
+	    {"GNU GRUB version", "it stopped in GRUB's menu"},
+	    {"Loading Operating System", "it stopped in its boot loader"},
+	    {"SYSLINUX ", "it stopped in its boot loader"},
+	    {"ISOLINUX ", "it stopped in its boot loader"},
+	    {"EXTLINUX ", "it stopped in its boot loader"},
+	};
+
+	for (size_t i = 0; i < COUNT_OF(signs); i++) {
+		if (fits(signs[i].phrase, AT_START, line, screen)) {
+			*what = signs[i].what;
+			return true;
+		}
+	}
+	return false;
 }
 
 bool sign_of_cause(const char *line)

@@ -23,6 +23,9 @@ bool sign_of_life(const char *line, const char **what);
 /* A kernel or an init speaks: the boot loader is behind us. */
 bool sign_of_progress(const char *line);
 
+/* The line is a firmware's or a boot loader's; `what` says where it would have stopped after it. */
+bool sign_of_loader(const char *line, bool screen, const char **what);
+
 /* The line tells why something later stops ("ALERT! … does not exist", "error: no such device"). */
 bool sign_of_cause(const char *line);
 

@@ -17,7 +17,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	judge_init(&j, now, 60000);
 	while (n >= 4) {
 		size_t length = data[2] | (size_t)data[3] << 8;
-		enum witness w = (enum witness)(data[0] % (WITNESS_CRASH + 1));
+		enum witness w = (enum witness)(data[0] % (WITNESS_STILL + 1));
 
 		now += data[1] * 100;
 		data += 4;

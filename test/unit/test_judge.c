@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "guest/judge.h"
+#include "guest/screen.h"
 #include "guest/signs.h"
 
 #define PATIENCE_MS 300000 /* grace 10 s, a panic's 3.3 s, settling 20 s */
@@ -210,6 +211,14 @@ static void prompts_nobody_answers_are_stops(void **state)
 	    {"Booting from Hard Disk...\r\nBoot failed: not a bootable disk\r\n\r\n"
 	     "No bootable device.\r\n",
 	     "no boot sector"},
+	    {"Begin: Waiting for root file system ...\r\ndracut-initqueue timeout\r\n"
+	     "Generating \"/run/initramfs/rdsosreport.txt\"\r\ndracut:/# ",
+	     "initial RAM disk"},
+	    {"Welcome to emergency mode! After logging in, type \"journalctl -xb\"\r\n"
+	     "Press Enter for maintenance\r\n(or press Control-D to continue): ",
+	     "emergency mode"},
+	    {"mountroot> ", "root file system"},
+	    {"Please unlock disk sda5_crypt: ", "passphrase of an encrypted disk"},
 	};
 
 	for (size_t i = 0; i < COUNT_OF(cases); i++) {
@@ -220,6 +229,108 @@ static void prompts_nobody_answers_are_stops(void **state)
 		assert_int_equal(tick(11000), VERDICT_NOT_BOOTED);
 		assert_says(cases[i].says);
 	}
+}
+
+static void screens_nobody_leaves_are_stops(void **state)
+{
+	static const struct {
+		const char *text, *says;
+	} cases[] = {
+	    {"Booting from Hard Disk...\nMissing operating systen\n", "found no system"},
+	    {"grub rescuo> _\n", "GRUB's rescue shell"},
+	    {"BusyBox v1.35.0 built-in shell (ash)\n\n(initranfs) _\n", "initial RAM disk"},
+	    {"[ 2.1] ---[ end Kernel panic - not syncing: Attempted to kill init! exitcode=0x0\n",
+	     "the kernel panicked"},
+	    {":(\nYour PC ran into a problen and needs to restart. We're just\n", "blue screen"},
+	    {"Stop code: INACCESSIBLE BOOT DEVICE\n", "did not find its boot disk"},
+	    {"A problem has been detected and Windows has been shut down to prevent damage\n",
+	     "blue screen"},
+	    {"Give root password for maintenance\n(or press Control-D to continue):\n",
+	     "emergency mode"},
+	    {"Recovery\nIt looks like Windows didn't load correctly\n", "recovery environment"},
+	};
+
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		end(state);
+		begin(state);
+		screen(1000, cases[i].text);
+		assert_int_equal(tick(11000), VERDICT_NOT_BOOTED);
+		assert_says(cases[i].says);
+	}
+}
+
+/* Every five seconds from `from_ms` on the guest is seen to stand still; the first decision. */
+static enum verdict still(int64_t from_ms, int64_t until_ms, const char *bytes_read)
+{
+	enum verdict v = VERDICT_NONE;
+
+	for (int64_t at = from_ms; at <= until_ms && v == VERDICT_NONE; at += 5000)
+		v = hear(at, WITNESS_STILL, bytes_read);
+	return v;
+}
+
+static void standing_still_in_the_boot_sector_is_a_stop(void **state)
+{
+	(void)state;
+	screen(5000, "SeaBIOS (version 1.16.2-debian-1.16.2-1)\n\nBooting from Hard Disk...\n");
+	assert_int_equal(still(5000, 45000, "512"), VERDICT_NONE);
+	assert_int_equal(still(50000, 50000, "512"), VERDICT_NOT_BOOTED);
+	tick(50000);
+	assert_says("in the boot sector of its disk");
+	assert_says("512 B");
+	assert_says("Booting from Hard Disk...");
+	assert_says("after 5.0 s");
+}
+
+static void whatever_moves_ends_standing_still(void **state)
+{
+	static const enum witness moves[] = {WITNESS_MOVED, WITNESS_SERIAL, WITNESS_RESET};
+
+	for (size_t i = 0; i < COUNT_OF(moves); i++) {
+		end(state);
+		begin(state);
+		screen(5000, "Booting from Hard Disk...\n");
+		assert_int_equal(still(5000, 40000, "512"), VERDICT_NONE);
+		hear(41000, moves[i], "x");
+		assert_int_equal(still(45000, 85000, "512"), VERDICT_NONE);
+		assert_int_equal(still(90000, 90000, "512"), VERDICT_NOT_BOOTED);
+	}
+}
+
+static void a_quiet_system_is_no_stop(void **state)
+{
+	(void)state;
+	/* Its screen still shows the boot loader, its console is elsewhere, and it has nothing to do. */
+	screen(5000, "Booting from Hard Disk...\nGRUB loading.\nWelcome to GRUB!\n");
+	assert_int_equal(still(5000, PATIENCE_MS - 1, "52428800"), VERDICT_NONE);
+	assert_int_equal(tick(PATIENCE_MS), VERDICT_UNPROVEN);
+	end(state);
+	begin(state);
+	/* Small systems are systems, too. */
+	screen(5000, "C:\\>\n");
+	assert_int_equal(still(5000, PATIENCE_MS - 1, "200000"), VERDICT_NONE);
+	assert_int_equal(tick(PATIENCE_MS), VERDICT_UNPROVEN);
+}
+
+static void standing_still_in_a_loader_is_a_stop(void **state)
+{
+	(void)state;
+	screen(5000, "        GNU GRUB  version 2.06-13+deb12u1\n *Debian GNU/Linux\n");
+	assert_int_equal(still(5000, 50000, "3000000"), VERDICT_NOT_BOOTED);
+	tick(50000);
+	assert_says("GRUB's menu");
+	end(state);
+	begin(state);
+	serial(1000, "BdsDxe: loading Boot0002\r\nBdsDxe: starting Boot0002 from PciRoot(0x0)\r\n");
+	assert_int_equal(still(5000, 50000, "3000000"), VERDICT_NOT_BOOTED);
+	tick(50000);
+	assert_says("UEFI boot loader");
+	end(state);
+	begin(state);
+	screen(5000, "");
+	assert_int_equal(still(5000, 50000, "65535"), VERDICT_NOT_BOOTED);
+	tick(50000);
+	assert_says("before a system was loaded");
 }
 
 static void emergency_mode_is_not_taken_back_by_kernel_lines(void **state)
@@ -404,6 +515,43 @@ static void resemblance_allows_a_tenth(void **state)
 	assert_false(text_resembles("", "No bootable device"));
 }
 
+static void draw(struct buf *ppm, unsigned x, unsigned y, unsigned width, unsigned height)
+{
+	static const char header[] = "P6\n# a text console\n720 400\n255\n";
+
+	buf_clear(ppm);
+	buf_add(ppm, header, sizeof header - 1);
+	for (unsigned row = 0; row < 400; row++)
+		for (unsigned column = 0; column < 720; column++)
+			for (int c = 0; c < 3; c++)
+				buf_add_byte(ppm, row >= y && row < y + height && column >= x &&
+							  column < x + width
+						      ? 170
+						      : 0);
+}
+
+static void a_blinking_cursor_is_no_movement(void **state)
+{
+	struct buf before = {0}, now = {0};
+
+	(void)state;
+	draw(&before, 0, 0, 0, 0);
+	assert_true(screen_moved(&now, &before)); /* no picture at all was before it */
+	assert_false(screen_moved(&before, &before));
+	draw(&now, 90, 366, 9, 2);
+	assert_false(screen_moved(&before, &now));
+	draw(&now, 90, 352, 90, 16);
+	assert_true(screen_moved(&before, &now));
+	assert_true(screen_moved(&now, &before));
+	draw(&now, 90, 100, 9, 200);
+	assert_true(screen_moved(&before, &now));
+	buf_clear(&now);
+	buf_add(&now, "P6 720 400 255\ncut", 18);
+	assert_true(screen_moved(&before, &now));
+	buf_release(&before);
+	buf_release(&now);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, begin, end)
 
 int main(void)
@@ -420,6 +568,11 @@ int main(void)
 	    TEST(what_a_boot_loader_says_is_taken_back_by_a_kernel),
 	    TEST(grub_rescue_says_why),
 	    TEST(prompts_nobody_answers_are_stops),
+	    TEST(screens_nobody_leaves_are_stops),
+	    TEST(standing_still_in_the_boot_sector_is_a_stop),
+	    TEST(whatever_moves_ends_standing_still),
+	    TEST(a_quiet_system_is_no_stop),
+	    TEST(standing_still_in_a_loader_is_a_stop),
 	    TEST(emergency_mode_is_not_taken_back_by_kernel_lines),
 	    TEST(proof_takes_evidence_back),
 	    TEST(the_screen_is_read_with_wrong_letters),
@@ -432,6 +585,7 @@ int main(void)
 	    TEST(text_is_cleaned),
 	    TEST(hostile_text_is_bounded),
 	    TEST(many_failed_units_fit),
+	    TEST(a_blinking_cursor_is_no_movement),
 	    TEST(words_come_back),
 	    TEST(resemblance_allows_a_tenth),
 	};
