@@ -16,10 +16,6 @@ demo:
 check:
 	tools/check
 
-# More than `check` has time for: a guest judged by its screen alone.
-check-guests: all
-	GODWIT_BUILD=$(abspath $(BUILD)) test/e2e/screen.sh
-
 # Every parser of foreign bytes under libFuzzer for SECONDS each; and what its corpus reaches.
 SECONDS ?= 60
 fuzz:
@@ -37,4 +33,4 @@ install:
 clean:
 	rm -rf $(BUILD) build-release build-fuzz build-coverage
 
-.PHONY: all demo check check-guests fuzz coverage install clean
+.PHONY: all demo check fuzz coverage install clean
