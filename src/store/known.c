@@ -5,11 +5,10 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "store/disk.h"
 
-void known_init(struct known *k, const char *dir, const char *lost)
+void known_init(struct known *k, struct files *files, bool write)
 {
-	*k = (struct known){.dir = xstrdup(dir), .lost = xstrdup(lost)};
+	*k = (struct known){.files = files, .write = write};
 }
 
 void known_release(struct known *k)
@@ -21,8 +20,6 @@ void known_release(struct known *k)
 		free(k->groups[i]);
 	}
 	free(k->groups);
-	free(k->dir);
-	free(k->lost);
 	*k = (struct known){0};
 }
 
@@ -34,9 +31,9 @@ int known_get(struct known *k, const char *text, struct known_group **out, struc
 			return 0;
 		}
 	struct known_group *g = xcalloc(1, sizeof *g);
-	char *dir = xasprintf("%s/%s", k->dir, text);
-	int result = segments_load(&g->segments, SEGMENT_KNOWN, dir, k->lost, e);
-	free(dir);
+	char *folder = xasprintf("known/%s", text);
+	int result = segments_load(&g->segments, k->files, SEGMENT_KNOWN, folder, k->write, e);
+	free(folder);
 	if (result < 0) {
 		free(g);
 		return -1;
@@ -64,34 +61,30 @@ void known_forget(struct known *k)
 		nameset_release(&k->groups[i]->pending);
 }
 
-static int group_commit(const struct known *k, struct known_group *g, const char *temp,
-			struct err *e)
+static int group_commit(struct known_group *g, struct err *e)
 {
 	struct err ignored = {0};
-	bool renamed;
+	bool placed;
 	size_t bytes = g->pending.count * (size_t)NAME_BYTES;
-	if (!g->segments.count &&
-	    (disk_make_dir(g->segments.dir, e) < 0 || disk_sync_dir(k->dir, e) < 0))
-		return -1;
 	uint8_t *entries = xmalloc(bytes);
 	memcpy(entries, g->pending.names, bytes);
 	segment_sort(entries, g->pending.count);
 	struct store_segment part = {
 	    .kind = SEGMENT_KNOWN, .entries = entries, .count = g->pending.count};
-	int result = segments_add(&g->segments, &part, temp, &renamed, e);
+	int result = segments_add(&g->segments, &part, &placed, e);
 	free(entries);
 	if (result < 0)
 		return -1;
 	nameset_release(&g->pending);
-	if (segments_tidy(&g->segments, temp, &ignored) < 0)
+	if (segments_tidy(&g->segments, &ignored) < 0)
 		log_debug("store: %s", ignored.text);
 	return 0;
 }
 
-int known_commit(struct known *k, const char *temp, struct err *e)
+int known_commit(struct known *k, struct err *e)
 {
 	for (size_t i = 0; i < k->count; i++)
-		if (k->groups[i]->pending.count && group_commit(k, k->groups[i], temp, e) < 0)
+		if (k->groups[i]->pending.count && group_commit(k->groups[i], e) < 0)
 			return -1;
 	return 0;
 }

@@ -13,12 +13,14 @@ struct known_group {
 };
 
 struct known {
-	char *dir, *lost; /* lost is NULL for readers */
+	struct files *files;
+	bool write;
 	struct known_group **groups;
 	size_t count, cap;
 };
 
-void known_init(struct known *k, const char *dir, const char *lost);
+/* Damaged segments are set aside by the writer. */
+void known_init(struct known *k, struct files *files, bool write);
 void known_release(struct known *k);
 /* The group, its segments loaded. */
 int known_get(struct known *k, const char *text, struct known_group **out, struct err *e);
@@ -26,6 +28,6 @@ bool known_has(const struct known_group *g, const struct name *name);
 /* The group put this name; remembered until known_forget, kept by known_commit. */
 void known_learn(struct known_group *g, const struct name *name);
 void known_forget(struct known *k);
-int known_commit(struct known *k, const char *temp, struct err *e);
+int known_commit(struct known *k, struct err *e);
 
 #endif

@@ -198,22 +198,21 @@ static void footer_encode(const struct pack_writer *w, struct buf *out, struct n
 	buf_add(out, name->bytes, NAME_BYTES);
 }
 
-int pack_writer_seal(struct pack_writer *w, const char *packs, struct name *out, struct err *e)
+int pack_writer_finish(struct pack_writer *w, struct name *out, struct err *e)
 {
 	struct buf footer = {0};
 	footer_encode(w, &footer, out);
-	char *path = pack_path(packs, out);
-	int result = -1;
-	if (disk_write_at(w->fd, w->temp, footer.data, footer.len, w->used, e) == 0 &&
-	    disk_truncate(w->fd, w->temp, w->used + footer.len, e) == 0 &&
-	    disk_sync(w->fd, w->temp, e) == 0 && disk_rename(w->temp, path, e) == 0) {
-		free(w->temp);
-		w->temp = NULL;
-		result = 0;
-	}
-	free(path);
+	int result = disk_write_at(w->fd, w->temp, footer.data, footer.len, w->used, e);
+	if (result == 0)
+		result = disk_truncate(w->fd, w->temp, w->used + footer.len, e);
 	buf_release(&footer);
 	return result;
+}
+
+void pack_writer_placed(struct pack_writer *w)
+{
+	free(w->temp);
+	w->temp = NULL;
 }
 
 void pack_writer_close(struct pack_writer *w)
@@ -227,14 +226,14 @@ void pack_writer_close(struct pack_writer *w)
 	*w = (struct pack_writer){0};
 }
 
-char *pack_dir(const char *packs, const struct name *pack)
+char *pack_folder(const struct name *pack)
 {
-	return xasprintf("%s/%02x", packs, pack->bytes[0]);
+	return xasprintf("packs/%02x", pack->bytes[0]);
 }
 
-char *pack_path(const char *packs, const struct name *pack)
+char *pack_key(const struct name *pack)
 {
 	char hex[NAME_HEX_BYTES];
 	name_hex(pack, hex);
-	return xasprintf("%s/%02x/%s.pack", packs, pack->bytes[0], hex);
+	return xasprintf("packs/%02x/%s.pack", pack->bytes[0], hex);
 }

@@ -61,13 +61,15 @@ int pack_writer_open(struct pack_writer *w, const char *temp, enum record_kind k
 bool pack_writer_fits(const struct pack_writer *w, uint32_t stored_len);
 /* On failure the pack is as it was. */
 int pack_writer_append(struct pack_writer *w, const struct record *r, struct err *e);
-/* Make it durable as `packs`/xx/<name>.pack, but for the directory, which the caller syncs. */
-int pack_writer_seal(struct pack_writer *w, const char *packs, struct name *out, struct err *e);
-/* Remove what was written, or after sealing only forget it. */
+/* Write the table at its end; `out` is the pack's name. */
+int pack_writer_finish(struct pack_writer *w, struct name *out, struct err *e);
+/* Its file has its place, so closing must not remove it. */
+void pack_writer_placed(struct pack_writer *w);
+/* Forget it, and remove its file unless that has its place. */
 void pack_writer_close(struct pack_writer *w);
 
 /* "packs/xx" and "packs/xx/<name>.pack"; the caller frees. */
-char *pack_dir(const char *packs, const struct name *pack);
-char *pack_path(const char *packs, const struct name *pack);
+char *pack_folder(const struct name *pack);
+char *pack_key(const struct name *pack);
 
 #endif

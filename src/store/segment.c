@@ -264,11 +264,10 @@ int segment_write(const char *path, const struct store_segment *parts, size_t pa
 	if (out.fd < 0)
 		return -1;
 	int result = body_write(&out, parts, part_count, replaced, replaced_count, e);
-	if (result == 0)
-		result = disk_sync(out.fd, path, e);
-	close(out.fd);
 	buf_release(&out.buf);
-	if (result < 0)
-		disk_remove(path, NULL);
-	return result;
+	if (result == 0)
+		return out.fd;
+	close(out.fd);
+	disk_remove(path, NULL);
+	return -1;
 }

@@ -18,6 +18,7 @@
 #define SEGMENT_HEADER_BYTES 64
 #define SEGMENT_ENTRY_BYTES  32
 #define INDEX_PREFIX_BYTES   20
+#define SEGMENT_MAX_BYTES    (1ull << 40)
 
 enum segment_kind { SEGMENT_INDEX, SEGMENT_KNOWN };
 
@@ -50,8 +51,7 @@ void index_entry_encode(const struct name *name, uint32_t pack, uint32_t offset,
 /* Sort entries in place, for a segment in memory. */
 void segment_sort(uint8_t *entries, uint64_t count);
 
-/* Write one durable file at `path` (aside, not yet renamed) with the entries of all parts, each
- * once. */
+/* Write a new file at `path` with the entries of all parts, each once; its descriptor. */
 int segment_write(const char *path, const struct store_segment *parts, size_t part_count,
 		  const uint64_t *replaced, size_t replaced_count, struct err *e);
 

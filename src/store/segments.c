@@ -1,14 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/segments.h"
 
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -17,9 +12,9 @@
 #define SEGMENTS_MAX	 8  /* more are merged */
 #define REFRESH_ATTEMPTS 64 /* a writer would have to merge during each of them */
 
-static char *segment_path(const struct segments *s, uint64_t number)
+static char *segment_key(const struct segments *s, uint64_t number)
 {
-	return xasprintf("%s/%016llx.%s", s->dir, (unsigned long long)number,
+	return xasprintf("%s/%016llx.%s", s->folder, (unsigned long long)number,
 			 s->kind == SEGMENT_INDEX ? "idx" : "ids");
 }
 
@@ -29,36 +24,37 @@ static int number_compare(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* The numbers in the directory, sorted. */
+struct listing {
+	const char *end; /* of the names that count */
+	uint64_t *numbers;
+	size_t count, cap;
+};
+
+static int listing_add(void *context, const char *name, struct err *e)
+{
+	struct listing *l = context;
+	char *end;
+	(void)e;
+	uint64_t number = strtoull(name, &end, 16);
+	if (end != name + 16 || strcmp(end, l->end) != 0)
+		return 0;
+	VEC_GROW(l->numbers, l->count, l->cap);
+	l->numbers[l->count++] = number;
+	return 0;
+}
+
+/* The numbers in the folder, sorted. */
 static int list_numbers(const struct segments *s, uint64_t **numbers, size_t *count, struct err *e)
 {
-	size_t cap = 0;
-	*numbers = NULL;
-	*count = 0;
-	DIR *dir = opendir(s->dir);
-	if (!dir && errno == ENOENT)
-		return 0;
-	if (!dir)
-		return err_errno(e, errno, "cannot read the directory %s", s->dir);
-	const struct dirent *entry;
-	while ((errno = 0, entry = readdir(dir))) {
-		char *end;
-		if (entry->d_name[0] == '.')
-			continue;
-		uint64_t number = strtoull(entry->d_name, &end, 16);
-		if (end != entry->d_name + 16 || (strcmp(end, ".idx") && strcmp(end, ".ids")))
-			continue;
-		VEC_GROW(*numbers, *count, cap);
-		(*numbers)[(*count)++] = number;
+	struct listing l = {.end = s->kind == SEGMENT_INDEX ? ".idx" : ".ids"};
+	if (s->at->ops->list(s->at, s->folder, listing_add, &l, e) < 0) {
+		free(l.numbers);
+		return -1;
 	}
-	int errnum = errno;
-	closedir(dir);
-	if (errnum) {
-		free(*numbers);
-		return err_errno(e, errnum, "cannot read the directory %s", s->dir);
-	}
-	if (*count)
-		qsort(*numbers, *count, sizeof **numbers, number_compare);
+	if (l.count)
+		qsort(l.numbers, l.count, sizeof *l.numbers, number_compare);
+	*numbers = l.numbers;
+	*count = l.count;
 	return 0;
 }
 
@@ -70,51 +66,24 @@ static bool numbers_equal(const uint64_t *a, size_t a_count, const uint64_t *b, 
 static void file_release(struct segment_file *f)
 {
 	if (f->map)
-		munmap(f->map, f->size);
+		files_unmap(f->map, f->size);
 	*f = (struct segment_file){0};
-}
-
-static int file_map(const char *path, struct segment_file *f, struct err *e)
-{
-	struct stat st;
-	int result = -1, fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return err_errno(e, errno, "cannot open %s", path);
-	if (fstat(fd, &st) < 0) {
-		err_errno(e, errno, "cannot look at %s", path);
-		goto out;
-	}
-	if (st.st_size < SEGMENT_HEADER_BYTES) {
-		err_set(e, ERR_CORRUPT, "it is cut short");
-		goto out;
-	}
-	f->size = (size_t)st.st_size;
-	f->map = mmap(NULL, f->size, PROT_READ, MAP_SHARED, fd, 0);
-	if (f->map == MAP_FAILED) {
-		f->map = NULL;
-		err_errno(e, errno, "cannot map %s", path);
-		goto out;
-	}
-	result = 0;
-out:
-	close(fd);
-	return result;
 }
 
 static int file_load(const struct segments *s, uint64_t number, struct segment_file *f,
 		     struct err *e)
 {
-	char *path = segment_path(s, number);
+	char *key = segment_key(s, number);
 	*f = (struct segment_file){.number = number};
-	int result = file_map(path, f, e);
+	int result = s->at->ops->map(s->at, key, SEGMENT_MAX_BYTES, &f->map, &f->size, e);
 	if (result == 0)
 		result = segment_parse(s->kind, f->map, f->size, &f->segment, e);
 	if (result < 0) {
 		file_release(f);
 		if (e && e->kind == ERR_CORRUPT)
-			err_prefix(e, "%s is damaged", path);
+			err_prefix(e, "%s of store %s is damaged", key, s->at->where);
 	}
-	free(path);
+	free(key);
 	return result;
 }
 
@@ -131,18 +100,16 @@ static bool replaced_by(const struct segment_file *by, uint64_t number)
 	return false;
 }
 
-static void move_to_lost(const struct segments *s, uint64_t number, const char *lost)
+static void set_aside(const struct segments *s, uint64_t number)
 {
 	struct err e = {0};
-	char *from = segment_path(s, number);
-	char *name = strrchr(from, '/') + 1;
-	char *to = xasprintf("%s/%s", lost, name);
-	if (disk_rename(from, to, &e) == 0)
-		log_debug("%s is damaged; it is kept as %s", from, to);
+	char to[512];
+	char *key = segment_key(s, number);
+	if (s->at->ops->set_aside(s->at, key, to, &e) == 0)
+		log_debug("%s of store %s is damaged; it is kept as %s", key, s->at->where, to);
 	else
-		log_debug("%s is damaged: %s", from, e.text);
-	free(to);
-	free(from);
+		log_debug("%s of store %s is damaged: %s", key, s->at->where, e.text);
+	free(key);
 }
 
 static struct segment_file *file_of(struct segment_file *files, size_t count, uint64_t number)
@@ -171,7 +138,7 @@ static void files_release_except(struct segment_file *files, size_t count,
 }
 
 /* Take in what `numbers` lists, keeping what is mapped already. On failure `s` is unchanged. */
-static int take_in(struct segments *s, const uint64_t *numbers, size_t count, const char *lost,
+static int take_in(struct segments *s, const uint64_t *numbers, size_t count, bool write,
 		   struct err *e)
 {
 	struct segment_file *files = xcalloc(count, sizeof *files);
@@ -186,8 +153,8 @@ static int take_in(struct segments *s, const uint64_t *numbers, size_t count, co
 			files[taken++] = *mapped;
 		} else if (file_load(s, numbers[i], &files[taken], &why) == 0) {
 			taken++;
-		} else if (lost && why.kind == ERR_CORRUPT) {
-			move_to_lost(s, numbers[i], lost);
+		} else if (write && why.kind == ERR_CORRUPT) {
+			set_aside(s, numbers[i]);
 		} else {
 			files_release_except(files, taken, s->files, s->count);
 			return err_set(e, why.kind, "%s", why.text);
@@ -201,7 +168,7 @@ static int take_in(struct segments *s, const uint64_t *numbers, size_t count, co
 	return 0;
 }
 
-static int reload(struct segments *s, const char *lost, struct err *e)
+static int reload(struct segments *s, bool write, struct err *e)
 {
 	for (unsigned attempt = 0;; attempt++) {
 		uint64_t *numbers, *again;
@@ -213,12 +180,12 @@ static int reload(struct segments *s, const char *lost, struct err *e)
 			free(numbers);
 			return attempt > 0;
 		}
-		int result = take_in(s, numbers, count, lost, &why);
+		int result = take_in(s, numbers, count, write, &why);
 		/* A listing that runs beside a merge might show neither the old nor the new, so it
 		 * counts only when the next one is the same. */
 		bool same = false;
 		if (result == 0 && list_numbers(s, &again, &again_count, &why) == 0) {
-			same = numbers_equal(numbers, count, again, again_count) || lost;
+			same = numbers_equal(numbers, count, again, again_count) || write;
 			free(again);
 		}
 		free(s->listed);
@@ -237,11 +204,11 @@ static int reload(struct segments *s, const char *lost, struct err *e)
 	}
 }
 
-int segments_load(struct segments *s, enum segment_kind kind, const char *dir, const char *lost,
-		  struct err *e)
+int segments_load(struct segments *s, struct files *at, enum segment_kind kind, const char *folder,
+		  bool write, struct err *e)
 {
-	*s = (struct segments){.kind = kind, .dir = xstrdup(dir), .next_number = 1};
-	if (reload(s, lost, e) < 0) {
+	*s = (struct segments){.at = at, .kind = kind, .folder = xstrdup(folder), .next_number = 1};
+	if (reload(s, write, e) < 0) {
 		segments_release(s);
 		return -1;
 	}
@@ -250,7 +217,7 @@ int segments_load(struct segments *s, enum segment_kind kind, const char *dir, c
 
 int segments_refresh(struct segments *s, struct err *e)
 {
-	return reload(s, NULL, e);
+	return reload(s, false, e);
 }
 
 void segments_release(struct segments *s)
@@ -259,7 +226,7 @@ void segments_release(struct segments *s)
 		file_release(&s->files[i]);
 	free(s->files);
 	free(s->listed);
-	free(s->dir);
+	free(s->folder);
 	*s = (struct segments){0};
 }
 
@@ -272,32 +239,34 @@ bool segments_find(const struct segments *s, const struct name *name, struct pla
 }
 
 static int add(struct segments *s, const struct store_segment *parts, size_t part_count,
-	       const uint64_t *replaced, size_t replaced_count, const char *temp, bool *renamed,
-	       struct err *e)
+	       const uint64_t *replaced, size_t replaced_count, bool *placed, struct err *e)
 {
-	uint64_t number = s->next_number;
-	*renamed = false;
-	if (segment_write(temp, parts, part_count, replaced, replaced_count, e) < 0)
-		return -1;
-	char *path = segment_path(s, number);
-	int result = disk_rename(temp, path, e);
-	if (result == 0) {
-		*renamed = true;
+	char *temp = files_temp(s->at), *key = segment_key(s, s->next_number);
+	int result = -1;
+	*placed = false;
+	int fd = segment_write(temp, parts, part_count, replaced, replaced_count, e);
+	if (fd < 0)
+		goto out;
+	result = s->at->ops->place(s->at, fd, temp, key, placed, e);
+	if (*placed)
 		s->next_number++;
-		result = disk_sync_dir(s->dir, e);
-	} else {
+	else
 		disk_remove(temp, NULL);
-	}
-	if (*renamed && segments_refresh(s, result == 0 ? e : NULL) < 0)
+	if (result == 0)
+		result = s->at->ops->settle(s->at, s->folder, e);
+	if (*placed && segments_refresh(s, result == 0 ? e : NULL) < 0)
 		result = -1;
-	free(path);
+	close(fd);
+out:
+	free(key);
+	free(temp);
 	return result;
 }
 
-int segments_add(struct segments *s, const struct store_segment *segment, const char *temp,
-		 bool *renamed, struct err *e)
+int segments_add(struct segments *s, const struct store_segment *segment, bool *placed,
+		 struct err *e)
 {
-	return add(s, segment, 1, NULL, 0, temp, renamed, e);
+	return add(s, segment, 1, NULL, 0, placed, e);
 }
 
 static int smaller_first(const void *a, const void *b)
@@ -309,14 +278,14 @@ static int smaller_first(const void *a, const void *b)
 
 /* Merge the smallest segments, and each next one that is at most twice as large as those together:
  * an entry is written again only when what holds it grows by half. */
-static int merge(struct segments *s, const char *temp, struct err *e)
+static int merge(struct segments *s, struct err *e)
 {
 	struct segment_file *files = xcalloc(s->count, sizeof *files);
 	struct store_segment *parts = xcalloc(s->count, sizeof *parts);
 	uint64_t *numbers = xcalloc(s->count, sizeof *numbers);
 	uint64_t sum = 0;
 	size_t n = 0;
-	bool renamed;
+	bool placed;
 	memcpy(files, s->files, s->count * sizeof *files);
 	qsort(files, s->count, sizeof *files, smaller_first);
 	while (n < s->count && (n < 2 || files[n].segment.count <= 2 * sum)) {
@@ -324,33 +293,33 @@ static int merge(struct segments *s, const char *temp, struct err *e)
 		numbers[n] = files[n].number;
 		sum += files[n++].segment.count;
 	}
-	int result = add(s, parts, n, numbers, n, temp, &renamed, e);
+	int result = add(s, parts, n, numbers, n, &placed, e);
 	free(files);
 	free(parts);
 	free(numbers);
 	return result;
 }
 
-int segments_tidy(struct segments *s, const char *temp, struct err *e)
+int segments_tidy(struct segments *s, struct err *e)
 {
 	/* What an earlier merge replaced goes now and not at once, so that a reader that listed
-	 * the directory before that merge had time to open the files. */
+	 * the folder before that merge had time to open the files. */
 	bool removed = false;
 	for (size_t i = 0; i < s->listed_count; i++) {
 		if (file_of(s->files, s->count, s->listed[i]))
 			continue;
-		if (!removed && disk_sync_dir(s->dir, e) < 0)
+		if (!removed && s->at->ops->settle(s->at, s->folder, e) < 0)
 			return -1; /* what replaces it must be durable first */
-		char *path = segment_path(s, s->listed[i]);
-		int result = disk_remove(path, e);
-		free(path);
+		char *key = segment_key(s, s->listed[i]);
+		int result = s->at->ops->remove(s->at, key, e);
+		free(key);
 		if (result < 0)
 			return -1;
 		removed = true;
 	}
 	if (removed && segments_refresh(s, e) < 0)
 		return -1;
-	return s->count > SEGMENTS_MAX ? merge(s, temp, e) : 0;
+	return s->count > SEGMENTS_MAX ? merge(s, e) : 0;
 }
 
 uint64_t segments_record_bytes(const struct segments *s)

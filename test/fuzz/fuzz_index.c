@@ -47,7 +47,8 @@ static void merge(const struct store_segment *s)
 	struct store_segment merged;
 	struct buf file = {0};
 	char *path = xasprintf("%s/segment", scratch_dir());
-	assert(segment_write(path, parts, 2, replaced, 2, NULL) == 0);
+	int fd = segment_write(path, parts, 2, replaced, 2, NULL);
+	assert(fd >= 0 && close(fd) == 0);
 	assert(file_read(path, 64 * MIB, &file, NULL) == 0);
 	assert(segment_parse(s->kind, file.data, file.len, &merged, NULL) == 0);
 	assert(merged.count == s->count && merged.replaced_count == 2);

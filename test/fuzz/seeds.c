@@ -85,16 +85,9 @@ static void save_pack(const char *name, enum record_kind kind, unsigned count)
 		make_record(&r, (enum codec)(i % 3), kind, i, 100 + 50 * i, &plain, &scratch);
 		MUST(pack_writer_append(&w, &r, err));
 	}
-	for (unsigned i = 0; i < 256; i++) {
-		char *dir = xasprintf("%s/%02x", scratch_dir(), i);
-		MUST(file_make_dirs(dir, 0700, err));
-		free(dir);
-	}
-	MUST(pack_writer_seal(&w, scratch_dir(), &pack, err));
+	MUST(pack_writer_finish(&w, &pack, err));
+	save_file(name, temp);
 	pack_writer_close(&w);
-	char *path = pack_path(scratch_dir(), &pack);
-	save_file(name, path);
-	free(path);
 	free(temp);
 	buf_release(&plain);
 	buf_release(&scratch);
@@ -126,7 +119,8 @@ static void save_segment(const char *name, enum segment_kind kind, uint32_t pack
 				  .pack_count = packs,
 				  .entries = entries,
 				  .count = count};
-	MUST(segment_write(path, &s, 1, replaced, replaced_count, err));
+	int fd = segment_write(path, &s, 1, replaced, replaced_count, err);
+	MUST(fd < 0 ? -1 : close(fd));
 	save_file(name, path);
 	free(pack_names);
 	free(entries);
