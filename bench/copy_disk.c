@@ -126,6 +126,8 @@ int main(int argc, char **argv)
 	       (long long)r.progress.chunks, (long long)r.progress.chunks_new);
 	stream_close(to);
 	store_close(r.store);
+	close(fds[0]); /* nbdkit ends only after its clients */
+	close(fds[1]);
 	process_stop(pid, 1000);
 	check(file_remove_tree(dir, &e), &e);
 	return 0;

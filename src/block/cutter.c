@@ -16,11 +16,14 @@
 void runs_release(struct runs *runs)
 {
 	free(runs->items);
+	free(runs->fine_ends);
 	*runs = (struct runs){0};
 }
 
 void runs_clear(struct runs *runs)
 {
+	free(runs->fine_ends);
+	runs->fine_ends = NULL;
 	runs->count = 0;
 	runs->coarse = false;
 }
@@ -80,35 +83,108 @@ bool cutter_closes(const uint8_t *block, uint32_t chunk_blocks, bool coarse)
 	       (XXH3_64bits_withSeed(block, BLOCK_BYTES, CUTTER_SEED) & HASH_MASK) == 0;
 }
 
-/* False, with `out` half filled, when fine mode gives too many chunks. */
-static bool cut(const uint8_t *data, uint32_t blocks, bool coarse, struct runs *out)
+/* What a block is to the cutter, whatever is around it. */
+enum { BLOCK_PLAIN, BLOCK_CLOSES, BLOCK_ZERO };
+
+static void classify(const uint8_t *data, uint32_t from, uint32_t end, uint8_t *kinds)
 {
-	uint32_t open = 0; /* blocks in the open chunk */
-	uint32_t chunks = 0;
+	for (uint32_t i = from; i < end; i++) {
+		const uint8_t *block = data + (size_t)i * BLOCK_BYTES;
+
+		kinds[i] = block_is_zero(block)		    ? BLOCK_ZERO
+			   : cutter_closes(block, 1, false) ? BLOCK_CLOSES
+							    : BLOCK_PLAIN;
+	}
+}
+
+static void cut(const uint8_t *kinds, uint32_t blocks, bool coarse, struct runs *out)
+{
+	uint32_t least = coarse ? CUTTER_COARSE_MIN_BLOCKS : 1, open = 0;
 
 	runs_clear(out);
 	out->coarse = coarse;
 	for (uint32_t i = 0; i < blocks; i++) {
-		const uint8_t *block = data + (size_t)i * BLOCK_BYTES;
-		bool zero = block_is_zero(block);
-		bool close = zero || cutter_closes(block, ++open, coarse) || i + 1 == blocks;
-		if (close && open) {
+		uint32_t end = i + 1;
+
+		if (kinds[i] == BLOCK_ZERO) {
+			while (end < blocks && kinds[end] == BLOCK_ZERO)
+				end++;
+			runs_push(out, RUN_ZERO, end - i, NULL);
+			i = end - 1;
+			continue;
+		}
+		open++;
+		if ((kinds[i] == BLOCK_CLOSES && open >= least) || open == CHUNK_MAX_BLOCKS ||
+		    end == blocks || kinds[end] == BLOCK_ZERO) {
 			runs_push(out, RUN_DATA, open, NULL);
 			open = 0;
-			if (++chunks > CUTTER_FINE_MAX_CHUNKS && !coarse)
-				return false;
 		}
-		if (zero)
-			runs_push(out, RUN_ZERO, 1, NULL);
 	}
-	return true;
 }
 
-void cut_region(const uint8_t *data, uint32_t blocks, struct runs *out)
+static uint8_t *ends_of(const struct runs *runs)
 {
+	uint8_t *ends = xcalloc(1, REGION_BITS_BYTES);
+	uint32_t at = 0;
+
+	for (uint32_t i = 0; i < runs->count; i++) {
+		at += runs->items[i].blocks;
+		if (runs->items[i].kind == RUN_DATA)
+			ends[(at - 1) / 8] |= 1u << (at - 1) % 8;
+	}
+	return ends;
+}
+
+void cut_region(const uint8_t *data, uint32_t blocks, const struct extents *present,
+		struct runs *out)
+{
+	static const size_t grain = BLOCK_BYTES;
+	uint8_t kinds[REGION_BLOCKS];
+	uint8_t *ends;
+
 	assert(blocks <= REGION_BLOCKS);
-	if (!cut(data, blocks, false, out))
-		cut(data, blocks, true, out);
+	if (present) {
+		memset(kinds, BLOCK_ZERO, blocks);
+		for (size_t i = 0; i < present->count; i++) {
+			const struct extent *x = &present->items[i];
+			uint64_t end = (x->offset + x->length + grain - 1) / grain;
+
+			classify(data, (uint32_t)(x->offset / grain),
+				 (uint32_t)(end < blocks ? end : blocks), kinds);
+		}
+	} else {
+		classify(data, 0, blocks, kinds);
+	}
+	cut(kinds, blocks, false, out);
+	if (runs_chunks(out) <= CUTTER_FINE_MAX_CHUNKS)
+		return;
+	ends = ends_of(out);
+	cut(kinds, blocks, true, out);
+	out->fine_ends = ends;
+}
+
+bool runs_fine_ends_possible(const struct runs *runs, const uint8_t *fine_ends)
+{
+	uint32_t at = 0, open = 0, chunks = 0;
+
+	for (uint32_t n = 0; n < runs->count; n++) {
+		const struct run *run = &runs->items[n];
+
+		if (run->kind == RUN_ZERO && open)
+			return false;
+		for (uint32_t i = 0; i < run->blocks; i++, at++) {
+			bool end = fine_ends[at / 8] >> at % 8 & 1;
+
+			if (run->kind == RUN_ZERO ? end : ++open > CHUNK_MAX_BLOCKS)
+				return false;
+			chunks += end;
+			open = end ? 0 : open;
+		}
+	}
+	for (; at < REGION_BLOCKS; at++)
+		if (fine_ends[at / 8] >> at % 8 & 1)
+			return false;
+	return open == 0 && chunks > CUTTER_FINE_MAX_CHUNKS;
 }
 
 void name_runs(const uint8_t *data, struct runs *runs)

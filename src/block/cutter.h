@@ -11,7 +11,9 @@
  * In coarse mode the first two close only a chunk of at least 16 KiB. A region is cut in fine mode;
  * when that gives more than 4096 chunks it is cut again in coarse mode. Both are functions of the
  * region's bytes alone, and at every cut the cutter forgets all before it: that is why an increment
- * may re-cut only from the cut before a change to the first old cut after it.
+ * may re-cut only from the cut before a change to the first old cut after it. A region cut in coarse
+ * mode remembers where its fine chunks ended, so that an increment can count them anew without
+ * reading all of it.
  * The last block of a disk may be short: it is cut and named as if filled up with zeroes.
  */
 #ifndef BLOCK_CUTTER_H
@@ -41,11 +43,15 @@ struct run {
 	struct name name; /* RUN_DATA: of the plain chunk, whole blocks */
 };
 
+/* A bit for each block of a region, the lowest of a byte first. */
+#define REGION_BITS_BYTES (REGION_BLOCKS / 8)
+
 /* The runs of a region, in order, covering it exactly. All zero is an empty value. */
 struct runs {
 	struct run *items;
 	uint32_t count, cap;
 	bool coarse;
+	uint8_t *fine_ends; /* when coarse: set for the last block of each fine chunk; else NULL */
 };
 
 void runs_release(struct runs *runs);
@@ -53,14 +59,19 @@ void runs_clear(struct runs *runs);
 void runs_push(struct runs *runs, enum run_kind kind, uint32_t blocks, const struct name *name);
 uint32_t runs_blocks(const struct runs *runs); /* sum */
 uint32_t runs_chunks(const struct runs *runs); /* how many of them are data; 0: all is zero */
+/* Whether `fine_ends` can be those of coarse runs: in no zero block, at the end of every stretch of
+ * data, no further apart than a chunk is long, and more than a fine region may have. */
+bool runs_fine_ends_possible(const struct runs *runs, const uint8_t *fine_ends);
 
 bool block_is_zero(const void *block);
 /* Whether a chunk closes after this block of data, its `chunk_blocks`th, whatever comes next. */
 bool cutter_closes(const uint8_t *block, uint32_t chunk_blocks, bool coarse);
 
 /* Cut a whole region held in memory; `blocks` is its length (the tail of a short last block zeroed
- * by the caller). Names are not computed: name_runs does that. */
-void cut_region(const uint8_t *data, uint32_t blocks, struct runs *out);
+ * by the caller). `present`, whole blocks relative to the region, tells what of it to look at: the
+ * rest is zero without being touched; NULL: all. Names are not computed: name_runs does that. */
+void cut_region(const uint8_t *data, uint32_t blocks, const struct extents *present,
+		struct runs *out);
 /* Compute the names of the data runs of a region in memory. */
 void name_runs(const uint8_t *data, struct runs *runs);
 
@@ -78,21 +89,22 @@ struct ops {
 	struct op *items;
 	uint32_t count, cap;
 	bool coarse;
+	uint8_t *fine_ends; /* when coarse: of the region as it is now; else NULL */
 };
 
 void ops_release(struct ops *ops);
 
-/* Reads blocks [first, first + count) of the region into `to`. */
-typedef int recut_read_fn(void *context, uint32_t first, uint32_t count, uint8_t *to,
+/* Reads ranges of the region (whole blocks) to their places in `region`. */
+typedef int recut_read_fn(void *context, const struct extents *ranges, uint8_t *region,
 			  struct err *e);
 
 /*
  * Cut again the changed part of a region: `base` are its runs in the version before, `dirty` the
  * changed ranges in bytes relative to the region (any alignment), `region` a buffer of the region's
  * size into which what is read is put at its own place, so that OP_DATA can be sent from it.
- * Reads from the start of the run before each dirty range to the first old cut after it, or all
- * when the base is coarse or the result would be. The runs that the ops give are the same, run for
- * run, as cut_region of the changed region gives.
+ * Reads from the start of the run before each dirty range to the first old cut after it, what can
+ * be foreseen of that at once, and all when the region changes its mode. The runs that the ops give
+ * are the same, run for run, as cut_region of the changed region gives.
  */
 int recut_region(const struct runs *base, const struct extents *dirty, uint32_t blocks,
 		 uint8_t *region, recut_read_fn *read, void *context, struct ops *out,

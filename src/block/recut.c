@@ -23,6 +23,8 @@ enum {
 
 struct recut {
 	const struct runs *base;
+	const struct extents *dirty;
+	bool coarse; /* the mode it cuts in */
 	uint32_t blocks;
 	uint8_t *region;
 	uint8_t *marks; /* of each block */
@@ -36,6 +38,7 @@ struct recut {
 void ops_release(struct ops *ops)
 {
 	free(ops->items);
+	free(ops->fine_ends);
 	*ops = (struct ops){0};
 }
 
@@ -71,9 +74,11 @@ static void mark_changed(struct recut *r, uint32_t from, uint32_t end)
 		r->marks[i] |= CHANGED;
 }
 
-static void mark_blocks(struct recut *r, const struct extents *dirty)
+static void mark_blocks(struct recut *r)
 {
 	uint32_t at = 0;
+	for (uint32_t i = 0; i < r->blocks; i++)
+		r->marks[i] &= LOADED;
 	for (uint32_t n = 0; n < r->base->count && at < r->blocks; n++) {
 		const struct run *run = &r->base->items[n];
 		r->marks[at] |= WAS_START;
@@ -85,9 +90,9 @@ static void mark_blocks(struct recut *r, const struct extents *dirty)
 	 * was closed by the end. */
 	if (runs_blocks(r->base) != r->blocks)
 		mark_changed(r, at ? at - 1 : 0, r->blocks);
-	for (size_t n = 0; n < dirty->count; n++) {
+	for (size_t n = 0; n < r->dirty->count; n++) {
 		uint64_t size = (uint64_t)r->blocks * BLOCK_BYTES;
-		uint64_t from = dirty->items[n].offset, length = dirty->items[n].length;
+		uint64_t from = r->dirty->items[n].offset, length = r->dirty->items[n].length;
 		if (from >= size)
 			continue;
 		if (length > size - from)
@@ -103,24 +108,34 @@ static bool known_zero(const struct recut *r, uint32_t block)
 	return (r->marks[block] & (WAS_ZERO | CHANGED)) == WAS_ZERO;
 }
 
+/* Note what of [from, end) has to be read; known zeroes are filled in. */
+static void want(struct recut *r, uint32_t from, uint32_t end, struct extents *out)
+{
+	for (uint32_t i = from; i < end; i++) {
+		if (r->marks[i] & LOADED)
+			continue;
+		r->marks[i] |= LOADED;
+		if (known_zero(r, i))
+			memset(r->region + (size_t)i * BLOCK_BYTES, 0, BLOCK_BYTES);
+		else
+			extents_append(out, (uint64_t)i * BLOCK_BYTES, BLOCK_BYTES);
+	}
+}
+
+static int load_wanted(struct recut *r, struct extents *wanted, struct err *e)
+{
+	int result = 0;
+	if (wanted->count)
+		result = r->read(r->context, wanted, r->region, e);
+	extents_release(wanted);
+	return result < 0 ? -1 : 0;
+}
+
 static int load(struct recut *r, uint32_t from, uint32_t end, struct err *e)
 {
-	while (from < end) {
-		uint32_t n = 1;
-		bool zero = known_zero(r, from), loaded = r->marks[from] & LOADED;
-		while (from + n < end && known_zero(r, from + n) == zero &&
-		       !!(r->marks[from + n] & LOADED) == loaded)
-			n++;
-		uint8_t *to = r->region + (size_t)from * BLOCK_BYTES;
-		if (!loaded && zero)
-			memset(to, 0, (size_t)n * BLOCK_BYTES);
-		else if (!loaded && r->read(r->context, from, n, to, e) < 0)
-			return -1;
-		for (uint32_t i = from; i < from + n; i++)
-			r->marks[i] |= LOADED;
-		from += n;
-	}
-	return 0;
+	struct extents wanted = {0};
+	want(r, from, end, &wanted);
+	return load_wanted(r, &wanted, e);
 }
 
 /* Move to the base's run that holds `block`. Called with ascending blocks. */
@@ -190,7 +205,7 @@ static int64_t cut_window(struct recut *r, uint32_t at, uint32_t changed, struct
 				push_op(r->out, OP_DATA, open);
 			open = 0;
 			push_zero(r->out, 1);
-		} else if (cutter_closes(block, ++open, false)) {
+		} else if (cutter_closes(block, ++open, r->coarse)) {
 			push_op(r->out, OP_DATA, open);
 			open = 0;
 		}
@@ -212,13 +227,41 @@ static uint32_t chunks_of(const struct runs *base, const struct ops *ops)
 	return chunks;
 }
 
-static int recut_changes(struct recut *r, struct err *e)
+static uint32_t next_changed(const struct recut *r, uint32_t from)
+{
+	while (from < r->blocks && !(r->marks[from] & CHANGED))
+		from++;
+	return from;
+}
+
+/* Read at once all that the windows of all changes surely need: a source may be far away. */
+static int load_foreseen(struct recut *r, struct err *e)
+{
+	struct extents wanted = {0};
+	uint32_t at = 0, changed;
+	while ((changed = next_changed(r, at)) < r->blocks) {
+		uint32_t start = window_start(r, at, changed), end = changed;
+		while (end < r->blocks && !old_cut(r, end))
+			end++;
+		want(r, start, end, &wanted);
+		at = end;
+	}
+	return load_wanted(r, &wanted, e);
+}
+
+/* The ops that make `base`, cut in this mode, the region as it is now. */
+static int recut_changes(struct recut *r, const struct runs *base, bool coarse, struct err *e)
 {
 	uint32_t at = 0;
+	r->base = base;
+	r->coarse = coarse;
+	r->base_run = r->base_start = 0;
+	r->out->count = 0;
+	mark_blocks(r);
+	if (load_foreseen(r, e) < 0)
+		return -1;
 	while (at < r->blocks) {
-		uint32_t changed = at;
-		while (changed < r->blocks && !(r->marks[changed] & CHANGED))
-			changed++;
+		uint32_t changed = next_changed(r, at);
 		if (changed == r->blocks) {
 			keep(r, at, changed);
 			break;
@@ -238,14 +281,57 @@ static int recut_all(struct recut *r, struct err *e)
 	struct runs runs = {0};
 	if (load(r, 0, r->blocks, e) < 0)
 		return -1;
-	cut_region(r->region, r->blocks, &runs);
+	cut_region(r->region, r->blocks, NULL, &runs);
 	r->out->count = 0;
 	r->out->coarse = runs.coarse;
+	r->out->fine_ends = runs.fine_ends;
+	runs.fine_ends = NULL;
 	for (uint32_t i = 0; i < runs.count; i++)
 		push_op(r->out, runs.items[i].kind == RUN_ZERO ? OP_ZERO : OP_DATA,
 			runs.items[i].blocks);
 	runs_release(&runs);
 	return 0;
+}
+
+/* The runs a coarse region would have in fine mode, without names. */
+static void fine_runs(const struct runs *coarse, struct runs *out)
+{
+	uint32_t at = 0, open = 0;
+	for (uint32_t n = 0; n < coarse->count; n++) {
+		const struct run *run = &coarse->items[n];
+		if (run->kind == RUN_ZERO) {
+			runs_push(out, RUN_ZERO, run->blocks, NULL);
+			at += run->blocks;
+			continue;
+		}
+		for (uint32_t i = 0; i < run->blocks; i++, at++) {
+			open++;
+			if (coarse->fine_ends[at / 8] >> at % 8 & 1) {
+				runs_push(out, RUN_DATA, open, NULL);
+				open = 0;
+			}
+		}
+	}
+	assert(open == 0);
+}
+
+/* Where the chunks of `base`, changed by ops, end. */
+static uint8_t *ops_ends(const struct runs *base, const struct ops *ops)
+{
+	uint8_t *ends = xcalloc(1, REGION_BITS_BYTES);
+	uint32_t at = 0;
+	for (uint32_t i = 0; i < ops->count; i++) {
+		const struct op *op = &ops->items[i];
+		uint32_t pieces = op->kind == OP_KEEP ? op->count : 1;
+		for (uint32_t n = 0; n < pieces; n++) {
+			const struct run *run = op->kind == OP_KEEP ? &base->items[op->skip + n]
+								    : NULL;
+			at += run ? run->blocks : op->count;
+			if (run ? run->kind == RUN_DATA : op->kind == OP_DATA)
+				ends[(at - 1) / 8] |= 1u << (at - 1) % 8;
+		}
+	}
+	return ends;
 }
 
 static void name_ops(const struct recut *r)
@@ -270,34 +356,55 @@ static void name_ops(const struct recut *r)
 	free(jobs);
 }
 
+/* The mode hangs on the number of fine chunks, so those are found first, whatever the base's mode. */
+static int recut_in_mode(struct recut *r, const struct runs *base, const struct runs *fine,
+			 struct err *e)
+{
+	bool coarse;
+	uint8_t *ends;
+	if (recut_changes(r, fine, false, e) < 0)
+		return -1;
+	coarse = chunks_of(fine, r->out) > CUTTER_FINE_MAX_CHUNKS;
+	if (coarse != base->coarse)
+		return recut_all(r, e);
+	if (!coarse)
+		return 0;
+	ends = ops_ends(fine, r->out);
+	if (recut_changes(r, base, true, e) < 0) {
+		free(ends);
+		return -1;
+	}
+	r->out->coarse = true;
+	r->out->fine_ends = ends;
+	return 0;
+}
+
 int recut_region(const struct runs *base, const struct extents *dirty, uint32_t blocks,
 		 uint8_t *region, recut_read_fn *read, void *context, struct ops *out,
 		 struct err *e)
 {
 	assert(blocks > 0 && blocks <= REGION_BLOCKS);
-	struct recut r = {.base = base,
+	struct recut r = {.dirty = dirty,
 			  .blocks = blocks,
 			  .region = region,
 			  .marks = xcalloc(blocks, 1),
 			  .read = read,
 			  .context = context,
 			  .out = out};
-	int result = -1;
+	struct runs fine = {0};
+	int result;
 	out->count = 0;
 	out->coarse = false;
-	mark_blocks(&r, dirty);
-	if (base->coarse) {
-		if (recut_all(&r, e) < 0)
-			goto out;
-	} else {
-		if (recut_changes(&r, e) < 0)
-			goto out;
-		if (chunks_of(base, out) > CUTTER_FINE_MAX_CHUNKS && recut_all(&r, e) < 0)
-			goto out;
+	free(out->fine_ends);
+	out->fine_ends = NULL;
+	if (base->coarse)
+		fine_runs(base, &fine);
+	result = recut_in_mode(&r, base, base->coarse ? &fine : base, e);
+	if (result == 0) {
+		r.base = base; /* what the ops keep runs of */
+		name_ops(&r);
 	}
-	name_ops(&r);
-	result = 0;
-out:
+	runs_release(&fine);
 	free(r.marks);
 	return result;
 }
@@ -349,5 +456,13 @@ int ops_apply(const struct runs *base, const struct ops *ops, uint32_t blocks, s
 		return err_set(e, ERR_INVALID, "ops give %u chunks, not cut in coarse mode",
 			       runs_chunks(out));
 	out->coarse = ops->coarse;
+	if (!ops->coarse)
+		return 0;
+	if (!ops->fine_ends || !runs_fine_ends_possible(out, ops->fine_ends))
+		return err_set(e, ERR_INVALID,
+			       "ops are of coarse mode, but the ends of the fine "
+			       "chunks are impossible");
+	out->fine_ends = xmalloc(REGION_BITS_BYTES);
+	memcpy(out->fine_ends, ops->fine_ends, REGION_BITS_BYTES);
 	return 0;
 }

@@ -10,17 +10,19 @@
 
 #include "base/limits.h"
 
-#define PAGE_MAGIC    0x67705747u /* "GWpg" */
-#define BRANCH_MAGIC  0x72625747u /* "GWbr" */
-#define ROOT_MAGIC    0x74725747u /* "GWrt" */
-#define NODE_VERSION  1
-#define FLAG_COARSE   1
-#define HEADER_BYTES  16
-#define ROOT_BYTES    48
-#define OUTLINE_BYTES 8
-#define RUN_BYTES     4
+#define PAGE_MAGIC	   0x67705747u /* "GWpg" */
+#define BRANCH_MAGIC	   0x72625747u /* "GWbr" */
+#define ROOT_MAGIC	   0x74725747u /* "GWrt" */
+#define NODE_VERSION	   1
+#define FLAG_COARSE	   1
+#define HEADER_BYTES	   16
+#define ROOT_BYTES	   48
+#define OUTLINE_BYTES	   8
+#define RUN_BYTES	   4
+#define ENDS_BYTES(coarse) ((coarse) ? (size_t)REGION_BITS_BYTES : 0)
 
-static_assert(HEADER_BYTES + REGION_BLOCKS * (RUN_BYTES + NAME_BYTES) <= TREE_NODE_MAX_BYTES,
+static_assert(HEADER_BYTES + REGION_BLOCKS * (RUN_BYTES + NAME_BYTES) + REGION_BITS_BYTES <=
+		  TREE_NODE_MAX_BYTES,
 	      "a page of the worst region fits into a node");
 
 static void put16(struct buf *out, uint16_t value)
@@ -121,6 +123,28 @@ static int get_run_table(const char *what, const uint8_t *at, uint32_t count, bo
 	return 0;
 }
 
+static void put_ends(struct buf *out, bool coarse, const uint8_t *fine_ends)
+{
+	assert(coarse == (fine_ends != NULL));
+	if (coarse)
+		buf_add(out, fine_ends, REGION_BITS_BYTES);
+}
+
+/* The ends of the fine chunks, behind the runs of a region in coarse mode. */
+static int get_ends(const char *what, const uint8_t *at, struct runs *out, struct err *e)
+{
+	if (!out->coarse)
+		return 0;
+	if (!runs_fine_ends_possible(out, at))
+		return err_set(e, ERR_CORRUPT,
+			       "a %s is of coarse mode, but the ends of its fine chunks are "
+			       "impossible",
+			       what);
+	out->fine_ends = xmalloc(REGION_BITS_BYTES);
+	memcpy(out->fine_ends, at, REGION_BITS_BYTES);
+	return 0;
+}
+
 void page_encode(const struct runs *runs, uint32_t blocks, struct buf *out)
 {
 	uint32_t chunks = runs_chunks(runs);
@@ -135,6 +159,7 @@ void page_encode(const struct runs *runs, uint32_t blocks, struct buf *out)
 	for (uint32_t i = 0; i < runs->count; i++)
 		if (runs->items[i].kind == RUN_DATA)
 			buf_add(out, runs->items[i].name.bytes, NAME_BYTES);
+	put_ends(out, runs->coarse, runs->fine_ends);
 }
 
 int page_decode(const uint8_t *data, size_t n, struct runs *out, uint32_t *blocks, struct err *e)
@@ -153,7 +178,7 @@ int page_decode(const uint8_t *data, size_t n, struct runs *out, uint32_t *block
 	uint32_t chunks = runs_chunks(out);
 	const uint8_t *names = data + HEADER_BYTES + count * RUN_BYTES;
 	if (runs_blocks(out) != total || chunks == 0 ||
-	    n != HEADER_BYTES + count * RUN_BYTES + chunks * NAME_BYTES)
+	    n != HEADER_BYTES + count * RUN_BYTES + chunks * NAME_BYTES + ENDS_BYTES(coarse))
 		return err_set(
 		    e, ERR_CORRUPT,
 		    "a page of %zu bytes and %u blocks has %u blocks and %u chunks in its runs", n,
@@ -168,7 +193,7 @@ int page_decode(const uint8_t *data, size_t n, struct runs *out, uint32_t *block
 	}
 	out->coarse = coarse;
 	*blocks = total;
-	return 0;
+	return get_ends("page", names, out, e);
 }
 
 static bool names_all_zero(const struct name *names, uint32_t count)
@@ -288,16 +313,21 @@ void runs_outline_encode(const struct runs *runs, struct buf *out)
 	put32(out, runs->coarse ? FLAG_COARSE : 0);
 	put32(out, runs->count);
 	put_run_table(out, runs);
+	put_ends(out, runs->coarse, runs->fine_ends);
 }
 
 int runs_outline_decode(const uint8_t *data, size_t n, struct runs *out, struct err *e)
 {
 	runs_clear(out);
 	if (n < OUTLINE_BYTES || get32(data) & ~FLAG_COARSE || get32(data + 4) > REGION_BLOCKS ||
-	    n != OUTLINE_BYTES + (size_t)get32(data + 4) * RUN_BYTES)
+	    n != OUTLINE_BYTES + (size_t)get32(data + 4) * RUN_BYTES +
+		     ENDS_BYTES(get32(data) & FLAG_COARSE))
 		return err_set(e, ERR_CORRUPT, "%zu bytes are no outline of a region", n);
+	uint32_t count = get32(data + 4);
 	out->coarse = get32(data) & FLAG_COARSE;
-	return get_run_table("outline", data + OUTLINE_BYTES, get32(data + 4), out->coarse, out, e);
+	if (get_run_table("outline", data + OUTLINE_BYTES, count, out->coarse, out, e) < 0)
+		return -1;
+	return get_ends("outline", data + OUTLINE_BYTES + (size_t)count * RUN_BYTES, out, e);
 }
 
 void ops_encode(const struct ops *ops, struct buf *out)
@@ -313,6 +343,7 @@ void ops_encode(const struct ops *ops, struct buf *out)
 		else if (op->kind == OP_DATA)
 			buf_add(out, op->name.bytes, NAME_BYTES);
 	}
+	put_ends(out, ops->coarse, ops->fine_ends);
 }
 
 /* Returns the bytes used, or -1. */
@@ -340,6 +371,8 @@ static int decode_op(const uint8_t *data, size_t n, uint32_t index, struct op *o
 int ops_decode(const uint8_t *data, size_t n, struct ops *out, struct err *e)
 {
 	out->count = 0;
+	free(out->fine_ends);
+	out->fine_ends = NULL;
 	if (n < OUTLINE_BYTES || get32(data) & ~FLAG_COARSE || get32(data + 4) > REGION_BLOCKS)
 		return err_set(e, ERR_CORRUPT, "%zu bytes are no list of ops", n);
 	out->coarse = get32(data) & FLAG_COARSE;
@@ -353,7 +386,11 @@ int ops_decode(const uint8_t *data, size_t n, struct ops *out, struct err *e)
 		at += (size_t)used;
 		out->count++;
 	}
-	if (at != n)
+	if (n - at != ENDS_BYTES(out->coarse))
 		return err_set(e, ERR_CORRUPT, "%zu bytes follow the last op", n - at);
+	if (out->coarse) {
+		out->fine_ends = xmalloc(REGION_BITS_BYTES);
+		memcpy(out->fine_ends, data + at, REGION_BITS_BYTES);
+	}
 	return 0;
 }

@@ -253,7 +253,7 @@ static int tell_outline(struct receiver *r, const struct door_outline *m, struct
 	struct door_outline answer = {.region = m->region};
 	struct runs runs = {0};
 	struct buf body = {0};
-	uint32_t blocks;
+	uint32_t blocks = 0;
 	int result = -1;
 
 	if (check_region(r, m->region, &blocks, e))
@@ -429,7 +429,7 @@ static int take_region(struct receiver *r, const struct door_region *m, struct e
 {
 	struct open_region *o;
 	struct runs base = {0};
-	uint32_t blocks;
+	uint32_t blocks = 0;
 	int result = -1;
 
 	if (check_region(r, m->region, &blocks, e))

@@ -109,11 +109,13 @@ static void count_read(struct sender *s, uint64_t bytes)
 
 /* --- a whole region --- */
 
-static void ops_of_runs(const struct runs *runs, struct ops *ops)
+static void ops_of_runs(struct runs *runs, struct ops *ops)
 {
 	ops->count = ops->cap = runs->count;
 	ops->items = xcalloc(runs->count + 1, sizeof *ops->items);
 	ops->coarse = runs->coarse;
+	ops->fine_ends = runs->fine_ends;
+	runs->fine_ends = NULL;
 	for (uint32_t i = 0; i < runs->count; i++) {
 		const struct run *run = &runs->items[i];
 
@@ -130,7 +132,7 @@ static int cut_whole(struct sender *s, const struct piece *p, struct slot *slot,
 	if (source_read(s->source, p->offset, &p->data, slot->data, e))
 		return -1;
 	count_read(s, extents_total(&p->data));
-	cut_region(slot->data, p->blocks, &runs);
+	cut_region(slot->data, p->blocks, &p->data, &runs);
 	name_runs(slot->data, &runs);
 	ops_of_runs(&runs, &slot->ops);
 	runs_release(&runs);
@@ -145,16 +147,16 @@ struct recut {
 };
 
 /* recut_read_fn: reads what is data, and what is not is zero without reading. */
-static int recut_read(void *context, uint32_t first, uint32_t count, uint8_t *to, struct err *e)
+static int recut_read(void *context, const struct extents *ranges, uint8_t *region, struct err *e)
 {
 	const struct recut *c = context;
-	uint64_t from = (uint64_t)first * BLOCK_BYTES, length = (uint64_t)count * BLOCK_BYTES;
 	struct extents want = {0};
 	int result;
 
-	memset(to, 0, length);
-	relative(&c->piece->data, from, length, false, &want);
-	result = source_read(c->sender->source, c->piece->offset + from, &want, to, e);
+	for (size_t i = 0; i < ranges->count; i++)
+		memset(region + ranges->items[i].offset, 0, ranges->items[i].length);
+	extents_intersect(ranges, &c->piece->data, &want);
+	result = source_read(c->sender->source, c->piece->offset, &want, region, e);
 	count_read(c->sender, extents_total(&want));
 	extents_release(&want);
 	return result;

@@ -49,7 +49,7 @@ static void put_region(struct fixture *f, uint64_t offset, uint32_t length, stru
 	bool data = false;
 
 	memcpy(region, f->disk + offset, length);
-	cut_region(region, blocks, &runs);
+	cut_region(region, blocks, NULL, &runs);
 	name_runs(region, &runs);
 	for (uint32_t i = 0; i < runs.count; i++) {
 		const struct run *run = &runs.items[i];

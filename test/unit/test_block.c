@@ -188,7 +188,7 @@ static void assert_cut(const uint8_t *data, uint32_t blocks, const char *expecte
 {
 	struct runs runs = {0};
 	struct buf text = {0};
-	cut_region(data, blocks, &runs);
+	cut_region(data, blocks, NULL, &runs);
 	for (uint32_t i = 0; i < runs.count; i++)
 		buf_printf(&text, "%s%c%u", i ? " " : "",
 			   runs.items[i].kind == RUN_ZERO ? 'z' : 'd', runs.items[i].blocks);
@@ -246,10 +246,10 @@ static void many_chunks_are_cut_coarse(void **state)
 	struct runs runs = {0};
 	for (int i = 0; i < BLOCKS; i++)
 		data[i * BLOCK_BYTES] = 1; /* every block ends in zeroes */
-	cut_region(data, CUTTER_FINE_MAX_CHUNKS, &runs);
+	cut_region(data, CUTTER_FINE_MAX_CHUNKS, NULL, &runs);
 	assert_false(runs.coarse);
 	assert_int_equal(runs.count, CUTTER_FINE_MAX_CHUNKS);
-	cut_region(data, CUTTER_FINE_MAX_CHUNKS + 1, &runs);
+	cut_region(data, CUTTER_FINE_MAX_CHUNKS + 1, NULL, &runs);
 	assert_true(runs.coarse);
 	assert_int_equal(runs.count, CUTTER_FINE_MAX_CHUNKS / CUTTER_COARSE_MIN_BLOCKS + 1);
 	name_runs(data, &runs);

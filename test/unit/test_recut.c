@@ -50,13 +50,18 @@ struct disk {
 	uint32_t read;	 /* blocks it read */
 };
 
-static int read_disk(void *context, uint32_t first, uint32_t count, uint8_t *to, struct err *e)
+static int read_disk(void *context, const struct extents *ranges, uint8_t *region, struct err *e)
 {
 	struct disk *disk = context;
+	uint64_t size = (uint64_t)disk->blocks * BLOCK_BYTES;
 	(void)e;
-	assert_true(count > 0 && first < disk->blocks && count <= disk->blocks - first);
-	memcpy(to, disk->data + (size_t)first * BLOCK_BYTES, (size_t)count * BLOCK_BYTES);
-	disk->read += count;
+	for (size_t i = 0; i < ranges->count; i++) {
+		const struct extent *x = &ranges->items[i];
+		assert_true(x->offset % BLOCK_BYTES == 0 && x->length % BLOCK_BYTES == 0);
+		assert_true(x->offset < size && x->length <= size - x->offset);
+		memcpy(region + x->offset, disk->data + x->offset, x->length);
+		disk->read += (uint32_t)(x->length / BLOCK_BYTES);
+	}
 	return 0;
 }
 
@@ -138,6 +143,8 @@ static void count_ops(struct tally *t, const struct ops *ops)
 static void assert_same_runs(const struct runs *a, const struct runs *b)
 {
 	assert_int_equal(a->coarse, b->coarse);
+	if (a->coarse)
+		assert_memory_equal(a->fine_ends, b->fine_ends, REGION_BITS_BYTES);
 	assert_int_equal(a->count, b->count);
 	for (uint32_t i = 0; i < a->count; i++) {
 		assert_int_equal(a->items[i].kind, b->items[i].kind);
@@ -167,7 +174,7 @@ static void check_increment(struct disk *disk, const struct extents *dirty, stru
 	assert_ok(ops_decode(wire.data, wire.len, &sent, err));
 	assert_ok(ops_apply(base, &sent, disk->blocks, &got, err));
 
-	cut_region(disk->data, disk->blocks, &expected);
+	cut_region(disk->data, disk->blocks, NULL, &expected);
 	name_runs(disk->data, &expected);
 	assert_same_runs(&got, &expected);
 
@@ -214,7 +221,7 @@ static void an_increment_equals_a_full_cut(void **state)
 			fill(&disk, 0, disk.blocks, random_below(3) ? random_below(8) : 5000);
 			if (n % 400 == 0)
 				memset(disk.data, 0, (size_t)disk.blocks * BLOCK_BYTES);
-			cut_region(disk.data, disk.blocks, &base);
+			cut_region(disk.data, disk.blocks, NULL, &base);
 			name_runs(disk.data, &base);
 		}
 		for (uint32_t edits = random_below(5); edits > 0; edits--)
@@ -248,7 +255,7 @@ static void coarse_regions_are_cut_again_whole(void **state)
 	disk_open(&disk, BLOCKS);
 	for (uint32_t i = 0; i < BLOCKS; i++)
 		disk.data[(size_t)i * BLOCK_BYTES] = (uint8_t)(1 + random_below(255));
-	cut_region(disk.data, disk.blocks, &base);
+	cut_region(disk.data, disk.blocks, NULL, &base);
 	name_runs(disk.data, &base);
 	assert_true(base.coarse);
 	for (int n = 0; n < COARSE_EDITS; n++) {
@@ -275,6 +282,38 @@ static void coarse_regions_are_cut_again_whole(void **state)
 	disk_close(&disk);
 }
 
+/* Many small files, and what a small change of them costs. */
+static void coarse_regions_change_by_pieces(void **state)
+{
+	(void)state;
+	enum { BLOCKS = 3 * CUTTER_FINE_MAX_CHUNKS, SMALL_EDITS = 60 };
+	struct tally t = {0};
+	struct disk disk = {0};
+	struct runs base = {0};
+	disk_open(&disk, BLOCKS);
+	for (uint32_t i = 0; i < BLOCKS; i++)
+		memcpy(disk.data + (size_t)i * BLOCK_BYTES,
+		       pool[random_below(2)   ? TAIL
+			    : random_below(9) ? PLAIN
+					      : HASH][i % PER_STYLE],
+		       BLOCK_BYTES);
+	memset(disk.data + 100 * BLOCK_BYTES, 0, 300 * BLOCK_BYTES);
+	fill(&disk, 500, 700, 500); /* and a long file */
+	cut_region(disk.data, disk.blocks, NULL, &base);
+	name_runs(disk.data, &base);
+	assert_true(base.coarse);
+	for (int n = 0; n < SMALL_EDITS; n++) {
+		struct extents dirty = {0};
+		edit(&disk, &dirty);
+		check_increment(&disk, &dirty, &base, &t);
+		extents_release(&dirty);
+	}
+	assert_int_equal(t.stay_coarse, SMALL_EDITS);
+	assert_true(t.blocks_read < SMALL_EDITS * 60);
+	runs_release(&base);
+	disk_close(&disk);
+}
+
 static void a_small_change_reads_little(void **state)
 {
 	(void)state;
@@ -288,7 +327,7 @@ static void a_small_change_reads_little(void **state)
 		if (i / 8 % 2)
 			memcpy(disk.data + (size_t)i * BLOCK_BYTES,
 			       pool[i % 8 == 7 ? TAIL : PLAIN][i % PER_STYLE], BLOCK_BYTES);
-	cut_region(disk.data, disk.blocks, &base);
+	cut_region(disk.data, disk.blocks, NULL, &base);
 	name_runs(disk.data, &base);
 	check_increment(&disk, &dirty, &base, &t);
 	assert_int_equal(disk.read, 0);
@@ -307,11 +346,13 @@ static void a_small_change_reads_little(void **state)
 	disk_close(&disk);
 }
 
-static int refuse(void *context, uint32_t first, uint32_t count, uint8_t *to, struct err *e)
+static int refuse(void *context, const struct extents *ranges, uint8_t *region, struct err *e)
 {
 	(void)context;
-	(void)to;
-	return err_set(e, ERR_UNAVAILABLE, "no %u blocks at %u", count, first);
+	(void)region;
+	return err_set(e, ERR_UNAVAILABLE, "no %lu blocks at %lu",
+		       (unsigned long)(ranges->items[0].length / BLOCK_BYTES),
+		       (unsigned long)(ranges->items[0].offset / BLOCK_BYTES));
 }
 
 static void a_failing_source_fails_the_recut(void **state)
@@ -328,8 +369,10 @@ static void a_failing_source_fails_the_recut(void **state)
 	assert_int_equal(e.kind, ERR_UNAVAILABLE);
 	assert_string_equal(e.text, "no 16 blocks at 0");
 	base.coarse = true;
-	extents_release(&dirty);
+	base.fine_ends = xcalloc(1, REGION_BITS_BYTES);
+	base.fine_ends[1] = 0x80;
 	assert_int_equal(recut_region(&base, &dirty, 16, region, refuse, NULL, &ops, &e), -1);
+	extents_release(&dirty);
 	runs_release(&base);
 	ops_release(&ops);
 	free(region);
@@ -391,6 +434,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(an_increment_equals_a_full_cut),
 	    cmocka_unit_test(coarse_regions_are_cut_again_whole),
+	    cmocka_unit_test(coarse_regions_change_by_pieces),
 	    cmocka_unit_test(a_small_change_reads_little),
 	    cmocka_unit_test(a_failing_source_fails_the_recut),
 	    cmocka_unit_test(hostile_ops_are_refused),

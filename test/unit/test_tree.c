@@ -113,6 +113,45 @@ static void pages_are_strict(void **state)
 	buf_release(&whole);
 }
 
+/* Runs of one block each, in coarse mode: half of them in its chunks of four. */
+static void coarse_pages_are_strict(void **state)
+{
+	(void)state;
+	enum { CHUNKS = CUTTER_FINE_MAX_CHUNKS + 4 };
+	struct runs runs = {.coarse = true}, back = {0};
+	struct buf whole = {0};
+	struct err e = {0};
+	uint32_t blocks;
+	runs.fine_ends = xcalloc(1, REGION_BITS_BYTES);
+	for (uint32_t i = 0; i < CHUNKS / 4; i++)
+		runs_push(&runs, RUN_DATA, 4, &names[0]);
+	runs_push(&runs, RUN_ZERO, 8, NULL);
+	memset(runs.fine_ends, 0xff, CHUNKS / 8);
+	runs.fine_ends[CHUNKS / 8] |= 0x0f;
+	page_encode(&runs, CHUNKS + 8, &whole);
+	assert_ok(page_decode(whole.data, whole.len, &back, &blocks, err));
+	assert_true(back.coarse);
+	assert_memory_equal(back.fine_ends, runs.fine_ends, REGION_BITS_BYTES);
+	for (size_t cut = 1; cut <= REGION_BITS_BYTES; cut *= 2)
+		assert_int_equal(page_decode(whole.data, whole.len - cut, &back, &blocks, &e), -1);
+	uint8_t *ends = whole.data + whole.len - REGION_BITS_BYTES;
+	/* One in the zeroes, one behind the region, none at the end of the data, too few. */
+	static const struct {
+		uint32_t bit;
+	} flips[] = {{CHUNKS}, {CHUNKS + 8}, {REGION_BLOCKS - 1}, {CHUNKS - 1}};
+	for (size_t i = 0; i < sizeof flips / sizeof *flips; i++) {
+		ends[flips[i].bit / 8] ^= (uint8_t)(1u << flips[i].bit % 8);
+		assert_int_equal(page_decode(whole.data, whole.len, &back, &blocks, &e), -1);
+		assert_int_equal(e.kind, ERR_CORRUPT);
+		ends[flips[i].bit / 8] ^= (uint8_t)(1u << flips[i].bit % 8);
+	}
+	memset(ends, 0, 1);
+	assert_int_equal(page_decode(whole.data, whole.len, &back, &blocks, &e), -1);
+	runs_release(&runs);
+	runs_release(&back);
+	buf_release(&whole);
+}
+
 static void branches_are_strict(void **state)
 {
 	(void)state;
@@ -147,10 +186,16 @@ static void ops_are_strict(void **state)
 {
 	(void)state;
 	struct buf whole = {0};
+	uint8_t ends[REGION_BITS_BYTES] = {1};
 	struct op items[] = {
 	    {OP_KEEP, 7, 1, {{0}}}, {OP_ZERO, 5, 0, {{0}}}, {OP_DATA, 9, 0, names[0]}};
-	ops_encode(&(struct ops){.items = items, .count = 3, .coarse = true}, &whole);
+	ops_encode(&(struct ops){.items = items, .count = 3}, &whole);
 	assert_int_equal(whole.len, 8 + 8 + 4 + 36);
+	assert_strict(&whole, ops_again, 100);
+	buf_clear(&whole);
+	ops_encode(&(struct ops){.items = items, .count = 3, .coarse = true, .fine_ends = ends},
+		   &whole);
+	assert_int_equal(whole.len, 8 + 8 + 4 + 36 + REGION_BITS_BYTES);
 	assert_strict(&whole, ops_again, 100);
 	buf_release(&whole);
 }
@@ -158,9 +203,8 @@ static void ops_are_strict(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(pages_are_strict),
-	    cmocka_unit_test(branches_are_strict),
-	    cmocka_unit_test(roots_are_strict),
+	    cmocka_unit_test(pages_are_strict),	   cmocka_unit_test(coarse_pages_are_strict),
+	    cmocka_unit_test(branches_are_strict), cmocka_unit_test(roots_are_strict),
 	    cmocka_unit_test(ops_are_strict),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
