@@ -32,6 +32,7 @@
 /* The data door */
 #define LIMIT_FRAME_BYTES	    (1 * MIB)
 #define LIMIT_CONNECTIONS	    256
+#define LIMIT_HELD		    (2 * LIMIT_SERVERS_PER_CONNECTOR) /* runs, or points, of one */
 #define HEARTBEAT_MS		    (10 * 1000)
 #define UNHEALTHY_AFTER_MS	    (60 * 1000)
 #define LEASE_MS		    (120 * 1000)

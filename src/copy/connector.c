@@ -160,6 +160,37 @@ static void own_addresses(int fd, struct door_hello *hello)
 	freeifaddrs(list);
 }
 
+/* The items of one list go to the end of another. */
+static int move_items(struct list *from, struct list *to, size_t item_size, struct err *e)
+{
+	if (to->count + from->count > LIMIT_HELD)
+		return err_set(e, ERR_INVALID, "the service names more than %d runs or points",
+			       LIMIT_HELD);
+	for (size_t i = 0; i < from->count; i++)
+		memcpy(list_push(to, item_size), (char *)from->items + i * item_size, item_size);
+	from->count = 0;
+	return 0;
+}
+
+/* One or more WELCOME as one. */
+static int hear_welcome(struct stream *s, struct door_welcome *all, struct err *e)
+{
+	int r = 0;
+	while (r == 0 && !all->last) {
+		struct door_welcome part;
+		if (frame_expect(s, DOOR_WELCOME, &door_welcome_shape, &part, e) < 0)
+			return -1;
+		text_set(&all->connector_id, part.connector_id);
+		all->heartbeat_ms = part.heartbeat_ms;
+		all->last = part.last;
+		r = move_items(&part.held, &all->held, sizeof(struct door_work), e);
+		if (r == 0)
+			r = move_items(&part.points, &all->points, sizeof(struct door_point), e);
+		shape_release(&door_welcome_shape, &part);
+	}
+	return r;
+}
+
 static int greet(struct connector *c, struct stream *s, struct door_welcome *welcome, struct err *e)
 {
 	const struct site_facts *facts = site_get_facts(c->site);
@@ -176,7 +207,7 @@ static int greet(struct connector *c, struct stream *s, struct door_welcome *wel
 	own_addresses(stream_fd(s), &hello);
 	int r = frame_write(s, DOOR_HELLO, &door_hello_shape, &hello, e);
 	shape_release(&door_hello_shape, &hello);
-	return r < 0 ? -1 : frame_expect(s, DOOR_WELCOME, &door_welcome_shape, welcome, e);
+	return r < 0 ? -1 : hear_welcome(s, welcome, e);
 }
 
 /* --- after WELCOME: what goes on, what stays, what goes --- */
@@ -415,13 +446,13 @@ static int connect_once(struct connector *c, struct err *e)
 		pthread_mutex_unlock(&c->lock);
 		int64_t beat = welcome.heartbeat_ms;
 		reconcile(c, &welcome);
-		shape_release(&door_welcome_shape, &welcome);
 		r = converse(c, s, beat >= 100 && beat <= UNHEALTHY_AFTER_MS ? beat : HEARTBEAT_MS,
 			     e);
 		pthread_mutex_lock(&c->lock);
 		c->control = NULL;
 		pthread_mutex_unlock(&c->lock);
 	}
+	shape_release(&door_welcome_shape, &welcome);
 	stream_close(s);
 	return r;
 }

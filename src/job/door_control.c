@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Enrolment and the control connection of a connector. */
+/* The control connection of a connector. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,172 +11,6 @@
 #include "io/file.h"
 #include "job/door_private.h"
 #include "wire/wire.h"
-
-/* --- enrolment --- */
-
-int door_enrol(struct connection *c, const struct buf *body, struct err *e)
-{
-	struct door *d = c->door;
-	struct door_enrol ask = {0};
-	struct door_enrolled answer = {0};
-	struct enrol_token_row token = {0};
-	struct connector_row row = {0};
-	struct meta_tx *tx = NULL;
-	struct buf ca = {0};
-	char hash[65], id[ID_BYTES];
-	int64_t now = clock_now_ms();
-	int r = wire_decode(&door_enrol_shape, body->data, body->len, &ask, e);
-	if (r < 0)
-		return -1;
-	struct name digest;
-	name_of(ask.token ? ask.token : "", ask.token ? strlen(ask.token) : 0, &digest);
-	name_hex(&digest, hash);
-	id_make(id, "c-", 17);
-	char *ca_file = xasprintf("%s/ca.pem", d->tls_dir);
-	r = file_read(ca_file, 64 * KIB, &ca, e);
-	free(ca_file);
-	if (r == 0)
-		r = meta_begin(d->service->meta, true, &tx, e);
-	if (r < 0)
-		goto out;
-	struct err none;
-	if (meta_get(tx, &meta_enrol_tokens, hash, &token, &none) < 0)
-		r = err_set(e, ERR_DENIED,
-			    "this registration token is unknown; make one with 'godwit connector "
-			    "token'");
-	else if (token.used_by)
-		r = err_set(e, ERR_DENIED, "this registration token was used already (by %s)",
-			    token.used_by);
-	else if (token.expires < now)
-		r = err_set(e, ERR_DENIED,
-			    "this registration token has expired; make a new one "
-			    "with 'godwit connector token'");
-	else
-		r = tls_sign_request(d->tls_dir, ask.request ? ask.request : "", id,
-				     CERTIFICATE_DAYS, &answer.certificate, e);
-	if (r == 0) {
-		text_set(&token.used_by, id);
-		text_set(&row.id, id);
-		text_set(&row.name, ask.name);
-		row.associated = now;
-		text_set(&row.reason, "has not connected yet");
-		r = meta_put(tx, &meta_enrol_tokens, &token, e);
-		if (r == 0)
-			r = meta_put(tx, &meta_connectors, &row, e);
-	}
-	if (meta_end(tx, r == 0, r == 0 ? e : &none) < 0)
-		r = -1;
-	if (r == 0) {
-		text_set(&answer.connector_id, id);
-		text_set(&answer.authority, buf_str(&ca));
-		r = door_send(c, DOOR_ENROLLED, &answer, e);
-		log_info("connector %s (%s) registered", id, ask.name ? ask.name : "no name");
-	}
-out:
-	buf_release(&ca);
-	shape_release(&door_enrol_shape, &ask);
-	shape_release(&door_enrolled_shape, &answer);
-	shape_release(meta_enrol_tokens.shape, &token);
-	shape_release(meta_connectors.shape, &row);
-	return r;
-}
-
-/* --- leases --- */
-
-struct run_list {
-	struct run_row *items;
-	size_t count, cap;
-};
-
-static int collect_run(void *context, const void *row)
-{
-	struct run_list *list = context;
-	VEC_GROW(list->items, list->count, list->cap);
-	shape_copy(meta_runs.shape, &list->items[list->count++], row);
-	return 0;
-}
-
-static void run_list_release(struct run_list *list)
-{
-	for (size_t i = 0; i < list->count; i++)
-		shape_release(meta_runs.shape, &list->items[i]);
-	free(list->items);
-}
-
-static int runs_of(struct meta_tx *tx, const char *connector_id, struct run_list *list,
-		   struct err *e)
-{
-	struct meta_scan scan = {
-	    .index = "connector", .equal_count = 1, .values = {{.text = connector_id}}};
-	return meta_scan(tx, &meta_runs, &scan, collect_run, list, e);
-}
-
-static bool run_is_live(const struct run_row *run)
-{
-	return strcmp(run->state, "PENDING") == 0 || strcmp(run->state, "ACTIVE") == 0;
-}
-
-/* The work of a run as its connector is told it. */
-static int describe(struct meta_tx *tx, const struct run_row *run, struct door_work *work,
-		    struct err *e)
-{
-	struct job_row job = {0};
-	struct image_row base = {0};
-	struct err none;
-	if (meta_get(tx, &meta_jobs, run->job_id, &job, e) < 0)
-		return -1;
-	text_set(&work->run_id, run->id);
-	text_set(&work->job_id, job.id);
-	work->token = run->token;
-	text_set(&work->vm_id, job.vm_id);
-	text_set(&work->point, run->point);
-	work->copied = text_equal(run->stage, stage_table[STAGE_CONVERTING].word);
-	/* Only the connector that took the base point can find it again. */
-	if (text_equal(job.base_connector_id, run->connector_id))
-		text_set(&work->base_point, job.base_point);
-	if (job.base_image_id && meta_get(tx, &meta_images, job.base_image_id, &base, &none) == 0) {
-		const struct image_disk *disks = base.disks.items;
-		for (size_t i = 0; i < base.disks.count && i < LIMIT_DISKS_PER_SERVER; i++) {
-			struct door_base *b = list_push(&work->bases, sizeof *b);
-			struct name root;
-			text_set(&b->key, disks[i].key);
-			b->number = (int64_t)i;
-			b->size_bytes = disks[i].size_bytes;
-			if (disks[i].root && name_parse(disks[i].root, &root))
-				bytes_set(&b->root, root.bytes, NAME_BYTES);
-		}
-	}
-	shape_release(meta_jobs.shape, &job);
-	shape_release(meta_images.shape, &base);
-	return 0;
-}
-
-int door_lease(struct door *d, const char *run_id, const char *connector_id, int64_t now,
-	       struct door_work *work, struct err *e)
-{
-	struct meta_tx *tx;
-	struct run_row run = {0};
-	struct err none;
-	if (meta_begin(d->service->meta, true, &tx, e) < 0)
-		return -1;
-	int r = meta_get(tx, &meta_runs, run_id, &run, e);
-	if (r == 0 && !run_is_live(&run))
-		r = err_set(e, ERR_CONFLICT, "run %s is over", run_id);
-	if (r == 0) {
-		run.token++;
-		run.lease_expires = now + LEASE_MS;
-		text_set(&run.connector_id, connector_id);
-		r = meta_put(tx, &meta_runs, &run, e);
-	}
-	if (r == 0)
-		r = describe(tx, &run, work, e);
-	shape_release(meta_runs.shape, &run);
-	if (meta_end(tx, r == 0, r == 0 ? e : &none) < 0)
-		r = -1;
-	if (r < 0)
-		shape_release(&door_work_shape, work);
-	return r;
-}
 
 /* --- the control connection --- */
 
@@ -234,67 +68,10 @@ static int greet(struct control *k, const struct door_hello *hello, struct err *
 	return meta_end(tx, r == 0, r == 0 ? e : &none) < 0 ? -1 : r;
 }
 
-struct point_want {
-	struct list *points;
-	const char *connector_id;
-};
-
-static int collect_point(void *context, const void *row)
-{
-	const struct job_row *job = row;
-	struct point_want *want = context;
-	if (job->base_point && text_equal(job->base_connector_id, want->connector_id) &&
-	    strcmp(job->state, "DELETED") != 0 && strcmp(job->state, "FAILED") != 0 &&
-	    strcmp(job->state, "COMPLETED") != 0) {
-		struct door_point *p = list_push(want->points, sizeof *p);
-		text_set(&p->vm_id, job->vm_id);
-		text_set(&p->point, job->base_point);
-	}
-	return 0;
-}
-
-/* What this connector still holds, and which points must stay where they are. */
-static int welcome(struct control *k, struct err *e)
-{
-	struct connection *c = k->c;
-	struct door_welcome w = {.heartbeat_ms = HEARTBEAT_MS};
-	struct run_list runs = {0};
-	struct meta_tx *tx;
-	struct err none;
-	int64_t now = clock_now_ms();
-	if (meta_begin(k->s->meta, true, &tx, e) < 0)
-		return -1;
-	text_set(&w.connector_id, c->connector_id);
-	struct meta_scan all = {0};
-	struct point_want want = {&w.points, c->connector_id};
-	int r = meta_scan(tx, &meta_jobs, &all, collect_point, &want, e);
-	if (r == 0)
-		r = runs_of(tx, c->connector_id, &runs, e);
-	for (size_t i = 0; i < runs.count && r == 0; i++) {
-		struct run_row *run = &runs.items[i];
-		enum stage stage = stage_from_word(run->stage);
-		if (!run_is_live(run) || stage > STAGE_CONVERTING)
-			continue;
-		if (stage <= STAGE_UPLOADING) {
-			run->lease_expires = now + LEASE_MS;
-			r = meta_put(tx, &meta_runs, run, e);
-		}
-		if (r == 0)
-			r = describe(tx, run, list_push(&w.held, sizeof(struct door_work)), e);
-	}
-	run_list_release(&runs);
-	if (meta_end(tx, r == 0, r == 0 ? e : &none) < 0)
-		r = -1;
-	if (r == 0)
-		r = door_send(c, DOOR_WELCOME, &w, e);
-	shape_release(&door_welcome_shape, &w);
-	return r;
-}
-
 static int heartbeat(struct control *k, const struct door_heartbeat *beat, struct err *e)
 {
 	struct connector_row row = {0};
-	struct run_list runs = {0};
+	struct door_runs runs = {0};
 	struct meta_tx *tx;
 	struct err none;
 	int64_t now = clock_now_ms();
@@ -310,13 +87,13 @@ static int heartbeat(struct control *k, const struct door_heartbeat *beat, struc
 		r = meta_put(tx, &meta_connectors, &row, e);
 	}
 	if (r == 0)
-		r = runs_of(tx, k->c->connector_id, &runs, e);
+		r = door_runs_of(tx, k->c->connector_id, &runs, e);
 	for (size_t i = 0; i < runs.count && r == 0; i++)
-		if (run_is_live(&runs.items[i])) {
+		if (door_run_is_live(&runs.items[i])) {
 			runs.items[i].lease_expires = now + LEASE_MS;
 			r = meta_put(tx, &meta_runs, &runs.items[i], e);
 		}
-	run_list_release(&runs);
+	door_runs_release(&runs);
 	shape_release(meta_connectors.shape, &row);
 	return meta_end(tx, r == 0, r == 0 ? e : &none) < 0 ? -1 : r;
 }
@@ -363,7 +140,7 @@ static int held_run(struct control *k, const char *run_id, int64_t token, char *
 		return -1;
 	int r = meta_get(tx, &meta_runs, run_id ? run_id : "", &run, e);
 	if (r == 0 && (!text_equal(run.connector_id, k->c->connector_id) || run.token != token ||
-		       !run_is_live(&run)))
+		       !door_run_is_live(&run)))
 		r = err_set(e, ERR_DENIED,
 			    "run %s is not leased to connector %s under token %lld any more",
 			    run_id, k->c->connector_id, (long long)token);
@@ -491,7 +268,7 @@ static int ask_again(struct control *k, const char *run_id, struct err *e)
 		return -1;
 	int r = meta_get(tx, &meta_runs, run_id, &run, e);
 	if (r == 0)
-		r = describe(tx, &run, &work, e);
+		r = door_describe(tx, &run, &work, e);
 	meta_end(tx, true, &none);
 	if (r == 0)
 		r = door_send(k->c, DOOR_WORK, &work, e);
@@ -539,7 +316,7 @@ static int released(struct control *k, const struct door_run *message, struct er
 		return -1;
 	int r = meta_get(tx, &meta_runs, message->run_id ? message->run_id : "", &run, &none);
 	bool ours = r == 0 && text_equal(run.connector_id, k->c->connector_id) &&
-		    !run_is_live(&run);
+		    !door_run_is_live(&run);
 	r = 0;
 	if (ours) {
 		text_set(&run.connector_id, NULL);
@@ -646,7 +423,7 @@ int door_control(struct connection *c, const struct buf *body, struct err *e)
 	shape_release(&door_hello_shape, &hello);
 	stream_set_timeout(c->stream, UNHEALTHY_AFTER_MS);
 	if (r == 0)
-		r = welcome(&k, e);
+		r = door_welcome(c, e);
 	if (r == 0) {
 		c->control = true;
 		door_link(c);

@@ -48,6 +48,22 @@ struct connection *door_find_control(struct door *d, const char *connector_id); 
 int door_send(struct connection *c, uint16_t type, const void *message, struct err *e);
 void door_cut_streams(struct door *d, const char *run_id);
 
+struct door_runs {
+	struct run_row *items;
+	size_t count, cap;
+};
+
+/* The runs that name this connector. */
+int door_runs_of(struct meta_tx *tx, const char *connector_id, struct door_runs *out,
+		 struct err *e);
+void door_runs_release(struct door_runs *runs);
+bool door_run_is_live(const struct run_row *run);
+/* The work of a run as its connector is told it. */
+int door_describe(struct meta_tx *tx, const struct run_row *run, struct door_work *work,
+		  struct err *e);
+/* Tell a connector what it holds, in as many frames as it takes; renews its leases. */
+int door_welcome(struct connection *c, struct err *e);
+
 /* Take the lease of a run for a connector and describe the work. */
 int door_lease(struct door *d, const char *run_id, const char *connector_id, int64_t now,
 	       struct door_work *work, struct err *e);

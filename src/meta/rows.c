@@ -117,6 +117,7 @@ static const struct meta_index job_indexes[] = {
     {.name = "due", .columns = {"due"}},
     {.name = "server", .columns = {"server_id"}},
     {.name = "created", .columns = {"created"}},
+    {.name = "base", .columns = {"base_connector_id", "state"}},
 };
 TABLE(meta_jobs, "job", job_row, job_fields, job_indexes);
 

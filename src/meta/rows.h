@@ -136,8 +136,8 @@ struct image_disk {
 extern const struct shape image_disk_shape;
 
 /* Indexes, by name: server: "address" (manager_id, vm_id) unique, "listed" (listed, id);
- * job: "due" (due), "server" (server_id), "created" (created); run: "job" (job_id, sequence),
- * "state" (state), "connector" (connector_id); run_disk: "run" (run_id, number);
+ * job: "due" (due), "server" (server_id), "created" (created), "base" (base_connector_id, state); run: "job"
+ * (job_id, sequence), "state" (state), "connector" (connector_id); run_disk: "run" (run_id, number);
  * image: "job" (job_id, sequence), "created" (created). */
 extern const struct meta_table meta_settings, meta_access_keys, meta_enrol_tokens, meta_connectors,
     meta_servers, meta_jobs, meta_runs, meta_run_disks, meta_images;

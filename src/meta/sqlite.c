@@ -37,6 +37,7 @@
  * of version n is brought to n + 1 by migrations[n]. */
 static const char *const migrations[] = {
     NULL,
+    "CREATE INDEX \"job_base\" ON \"job\"(\"base_connector_id\",\"state\")",
 };
 #define NEWEST_VERSION ((int)COUNT_OF(migrations))
 

@@ -5,8 +5,8 @@
 
 #define WORD_MAX	    64 /* words, identifiers */
 #define PEM_MAX		    (16 * KIB)
-#define MACHINES_MAX	    64 /* in one frame of an inventory */
-#define HELD_MAX	    64
+#define MACHINES_MAX	    64	 /* in one frame of an inventory */
+#define HELD_MAX	    1024 /* in one frame of a welcome */
 #define SEGMENTS_MAX	    256
 #define REGIONS_MAX	    (LIMIT_DISK_MAX_BYTES / (64 * MIB) + 2 * SEGMENTS_MAX)
 #define NUMBER_MAX	    (LIMIT_DISKS_PER_SERVER - 1)
@@ -87,6 +87,7 @@ const struct shape door_point_shape = SHAPE(door_point, point_fields);
 static const struct field welcome_fields[] = {
     WORD(door_welcome, connector_id),
     NUMBER(door_welcome, heartbeat_ms, UNHEALTHY_AFTER_MS),
+    NUMBER(door_welcome, last, BOOL_MAX),
     LIST(door_welcome, held, HELD_MAX, door_work_shape),
     LIST(door_welcome, points, LIMIT_SERVERS_PER_CONNECTOR, door_point_shape),
 };

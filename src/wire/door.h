@@ -10,7 +10,7 @@
 #include "base/shape.h"
 #include "wire/machine.h"
 
-#define DOOR_PROTOCOL 1
+#define DOOR_PROTOCOL 2
 
 enum door_type {
 	DOOR_FAULT = 1, /* S, I, K: fault; the sender closes after it */
@@ -19,7 +19,7 @@ enum door_type {
 	DOOR_ENROLLED,	 /* S */
 
 	DOOR_HELLO = 20, /* C: opens a control connection */
-	DOOR_WELCOME,	 /* S: the runs whose leases this connector still holds */
+	DOOR_WELCOME,	 /* S: what this connector holds; one or more, `last` on the last */
 	DOOR_HEARTBEAT,	 /* C: every HEARTBEAT_MS; renews all its leases */
 	DOOR_LIST,	 /* S: send the inventory */
 	DOOR_INVENTORY,	 /* C: a part of it, in order; `last` on the last */
@@ -93,6 +93,7 @@ struct door_work {
 struct door_welcome {
 	char *connector_id;
 	int64_t heartbeat_ms;
+	int64_t last;
 	struct list held;   /* of struct door_work */
 	struct list points; /* of struct door_point: what must stay in the hypervisor */
 };

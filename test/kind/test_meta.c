@@ -595,7 +595,8 @@ static void newer_and_foreign_databases_are_refused(void **state)
 	change_file(p, "PRAGMA user_version=999");
 	assert_int_equal(meta_open(p->where, &p->meta, &e), -1);
 	assert_int_equal(e.kind, ERR_CONFLICT);
-	change_file(p, "PRAGMA user_version=1; PRAGMA application_id=5");
+	/* As version 1 left it. */
+	change_file(p, "DROP INDEX job_base; PRAGMA user_version=1; PRAGMA application_id=5");
 	assert_int_equal(meta_open(p->where, &p->meta, &e), -1);
 	assert_int_equal(e.kind, ERR_INVALID);
 	change_file(p, "PRAGMA application_id=1734637428; ALTER TABLE job RENAME state TO mood");
@@ -603,6 +604,10 @@ static void newer_and_foreign_databases_are_refused(void **state)
 	assert_non_null(strstr(e.text, "state"));
 	change_file(p, "ALTER TABLE job RENAME mood TO state");
 	assert_ok(meta_open(p->where, &p->meta, err));
+	meta_close(p->meta);
+	/* It was brought to the newest version, once. */
+	assert_ok(meta_open(p->where, &p->meta, err));
+	change_file(p, "SELECT id FROM job INDEXED BY job_base WHERE base_connector_id IS NULL");
 }
 
 static void damage_is_told(void **state)

@@ -216,6 +216,7 @@ static struct stream *control(struct world *w, const char *connector_id)
 	struct door_welcome welcome;
 	say(s, DOOR_HELLO, &hello);
 	hear(s, DOOR_WELCOME, &welcome);
+	assert_int_equal(welcome.last, 1);
 	assert_string_equal(welcome.connector_id, connector_id);
 	shape_release(&door_welcome_shape, &welcome);
 	return s;
@@ -334,6 +335,7 @@ static void enrolment(void **state)
 	struct door_welcome welcome;
 	say(s, DOOR_HELLO, &hello);
 	hear(s, DOOR_WELCOME, &welcome);
+	assert_int_equal(welcome.last, 1);
 	assert_string_equal(welcome.connector_id, answer.connector_id);
 	shape_release(&door_welcome_shape, &welcome);
 	stream_close(s);
@@ -564,6 +566,7 @@ static void copied_needs_every_root_and_stays(void **state)
 	s = dial(w, "c-one");
 	say(s, DOOR_HELLO, &hello);
 	hear(s, DOOR_WELCOME, &welcome);
+	assert_int_equal(welcome.last, 1);
 	assert_int_equal(welcome.held.count, 1);
 	const struct door_work *held = welcome.held.items;
 	assert_string_equal(held->run_id, RUN);
@@ -571,6 +574,128 @@ static void copied_needs_every_root_and_stays(void **state)
 	assert_int_equal(held->copied, 1);
 	shape_release(&door_welcome_shape, &welcome);
 	stream_close(s);
+}
+
+/* --- a service that is large --- */
+
+#define JOBS	20000
+#define HELD	1500
+#define DISKS	16
+#define SQUARES 20 /* rows are put in so many transactions */
+
+static void fill_job(struct job_row *job, int i)
+{
+	*job = (struct job_row){.failure_limit = 3, .boot_test_every = 1};
+	text_setf(&job->id, "sms-job-%08d", i);
+	text_setf(&job->server_id, "s-%08d", i);
+	text_set(&job->manager_id, "m-1");
+	text_setf(&job->vm_id, "00000000-0000-4000-8000-%012d", i);
+	text_set(&job->vm_name, "web");
+	text_set(&job->state, i % 3 ? "ACTIVE" : i % 2 ? "PENDING" : "PAUSED_ON_FAILURE");
+	text_set(&job->boot_test, "off");
+	text_setf(&job->base_point, "godwit-0123abcd-sms-run-%08d-01234567", i);
+	text_set(&job->base_connector_id, "c-one");
+	if (i < HELD) {
+		text_setf(&job->active_run_id, "sms-run-%08d", i);
+		text_set(&job->base_image_id, "ami-1");
+	}
+}
+
+static void fill_run(struct run_row *run, int i)
+{
+	*run = (struct run_row){.sequence = 1, .token = i + 1};
+	text_setf(&run->id, "sms-run-%08d", i);
+	text_setf(&run->job_id, "sms-job-%08d", i);
+	text_set(&run->state, "ACTIVE");
+	text_set(&run->type, "AUTOMATIC");
+	text_set(&run->stage, "Uploading");
+	text_set(&run->connector_id, "c-one");
+	text_setf(&run->point, "godwit-0123abcd-sms-run-%08d-76543210", i);
+}
+
+static void put_image(struct world *w)
+{
+	struct image_row image = {0};
+	struct name digest;
+	char hex[NAME_HEX_BYTES];
+	name_of("disk", 4, &digest);
+	name_hex(&digest, hex);
+	text_set(&image.id, "ami-1");
+	text_set(&image.job_id, JOB);
+	text_set(&image.state, "available");
+	for (int i = 0; i < DISKS; i++) {
+		struct image_disk *d = list_push(&image.disks, sizeof *d);
+		text_setf(&d->key, "disk-of-some-name-%d", i);
+		text_set(&d->root, hex);
+	}
+	put(w, &meta_images, &image);
+	shape_release(meta_images.shape, &image);
+}
+
+static void put_many(struct world *w)
+{
+	put_image(w);
+	for (int square = 0; square < SQUARES; square++) {
+		struct meta_tx *tx;
+		assert_ok(meta_begin(w->s.meta, true, &tx, err));
+		for (int i = square; i < JOBS; i += SQUARES) {
+			struct job_row job;
+			struct run_row run;
+			fill_job(&job, i);
+			assert_ok(meta_put(tx, &meta_jobs, &job, err));
+			shape_release(meta_jobs.shape, &job);
+			if (i >= HELD)
+				continue;
+			fill_run(&run, i);
+			assert_ok(meta_put(tx, &meta_runs, &run, err));
+			shape_release(meta_runs.shape, &run);
+		}
+		assert_ok(meta_end(tx, true, err));
+	}
+}
+
+static int number_of(const char *point)
+{
+	return atoi(point + strlen("godwit-0123abcd-sms-run-"));
+}
+
+static void welcome_comes_in_parts(void **state)
+{
+	struct world *w = *state;
+	struct door_hello hello = hello_of();
+	struct door_welcome part = {0};
+	uint8_t *held = xcalloc(1, JOBS), *points = xcalloc(1, JOBS);
+	size_t held_count = 0, point_count = 0;
+	int parts = 0;
+	put_many(w);
+	struct stream *s = dial(w, "c-one");
+	say(s, DOOR_HELLO, &hello);
+	for (bool last = false; !last; parts++) {
+		hear(s, DOOR_WELCOME, &part);
+		assert_string_equal(part.connector_id, "c-one");
+		const struct door_work *h = part.held.items;
+		const struct door_point *p = part.points.items;
+		for (size_t i = 0; i < part.held.count; i++, held_count++) {
+			assert_int_equal(h[i].bases.count, DISKS);
+			assert_int_equal(h[i].token, number_of(h[i].point) + 1);
+			held[number_of(h[i].point)]++;
+		}
+		for (size_t i = 0; i < part.points.count; i++, point_count++)
+			points[number_of(p[i].point)]++;
+		last = part.last;
+		shape_release(&door_welcome_shape, &part);
+	}
+	assert_true(parts > 4);
+	assert_int_equal(held_count, HELD);
+	assert_int_equal(point_count, JOBS);
+	for (int i = 0; i < JOBS; i++) {
+		assert_int_equal(held[i], i < HELD);
+		assert_int_equal(points[i], 1);
+	}
+	settle(s); /* nothing came after the last */
+	stream_close(s);
+	free(held);
+	free(points);
 }
 
 int main(int argc, char **argv)
@@ -587,6 +712,7 @@ int main(int argc, char **argv)
 	    cmocka_unit_test_setup_teardown(words_of_a_run_not_leased, make, drop),
 	    cmocka_unit_test_setup_teardown(another_point_counts_as_read_again, make, drop),
 	    cmocka_unit_test_setup_teardown(copied_needs_every_root_and_stays, make, drop),
+	    cmocka_unit_test_setup_teardown(welcome_comes_in_parts, make, drop),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
