@@ -97,6 +97,7 @@ static void forget_stop(struct judge *j)
 	j->stop_weight = STOP_NONE;
 	j->stop_on_screen = false;
 	j->stopped_by[0] = 0;
+	j->stop_quote[0] = 0;
 }
 
 static void prove(struct judge *j, const char *what, const char *said, int64_t now)
@@ -139,20 +140,27 @@ static void find_cause(const struct judge *j, char *out, size_t size)
 static void stop(struct judge *j, enum stop_weight weight, const char *what, const char *said,
 		 bool screen, int64_t now)
 {
-	char quote[100], cause[100];
+	char quote[sizeof j->stop_quote], cause[sizeof j->stop_quote];
+	bool more;
 
 	if ((j->alive_at && weight < STOP_PANIC) || (int)weight < j->stop_weight)
 		return;
-	if ((int)weight == j->stop_weight) {
-		/* The first of its weight is the one that matters, the rest follows from it. */
-		j->stop_on_screen = j->stop_on_screen && screen;
-		return;
-	}
-	j->stop_at = now ? now : 1;
-	j->stop_weight = weight;
-	j->stop_on_screen = screen;
 	find_cause(j, cause, sizeof cause);
 	clause(quote, sizeof quote, screen || !*cause ? said : cause);
+	if ((int)weight == j->stop_weight) {
+		/* The first of its weight is the one that matters, the rest follows from it; but
+		 * of its line more may come. */
+		more = *j->stop_quote && strlen(quote) > strlen(j->stop_quote) &&
+		       text_starts(quote, j->stop_quote);
+		j->stop_on_screen = j->stop_on_screen && screen;
+		if (!more)
+			return;
+	} else {
+		j->stop_at = now ? now : 1;
+		j->stop_weight = weight;
+		j->stop_on_screen = screen;
+	}
+	snprintf(j->stop_quote, sizeof j->stop_quote, "%s", quote);
 	snprintf(j->stopped_by, sizeof j->stopped_by, "%s%s%s%s", what, *quote ? ": \"" : "", quote,
 		 *quote ? "\"" : "");
 }

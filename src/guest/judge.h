@@ -55,8 +55,9 @@ struct judge {
 	enum verdict verdict;
 	unsigned resets;
 	char alive_by[160]; /* the proof, one clause */
-	char stopped_by[160];
-	char failed[400]; /* what failed, comma-separated */
+	char stopped_by[200];
+	char stop_quote[100]; /* the line that stopped_by quotes, as far as it was received */
+	char failed[400];     /* what failed, comma-separated */
 	unsigned failed_count;
 	struct buf line;   /* serial: the line being received */
 	struct buf tail;   /* the last JUDGE_TAIL_BYTES (up to twice that) of clean serial text */

@@ -153,6 +153,18 @@ static void a_panic_decides_after_a_third_of_the_grace(void **state)
 	assert_says("1.0 s");
 }
 
+static void a_line_that_comes_in_pieces_is_quoted_whole(void **state)
+{
+	(void)state;
+	serial(1000, "[    4.1] Kernel panic - not syncing");
+	serial(1001, ": VFS: Unable to mount root fs");
+	serial(1002, " on unknown-block(0,0)\r\n[    4.2] CPU: 0 PID: 1\r\n");
+	serial(1003, "[    4.3] ---[ end Kernel panic - not syncing: VFS ]---\r\n");
+	assert_int_equal(tick(4400), VERDICT_NOT_BOOTED);
+	assert_says("could not mount its root file system: \"[    4.1] Kernel panic - not syncing: "
+		    "VFS: Unable to mount root fs on unknown-block(0,0)\", after 1.0 s");
+}
+
 static void a_panic_after_proof_still_counts(void **state)
 {
 	(void)state;
@@ -563,6 +575,7 @@ int main(void)
 	    TEST(banner_and_agent_are_proof),
 	    TEST(failed_units_degrade),
 	    TEST(a_panic_decides_after_a_third_of_the_grace),
+	    TEST(a_line_that_comes_in_pieces_is_quoted_whole),
 	    TEST(a_panic_after_proof_still_counts),
 	    TEST(qemus_panic_event_counts),
 	    TEST(what_a_boot_loader_says_is_taken_back_by_a_kernel),
