@@ -129,7 +129,19 @@ static int act(struct meta_tx *tx, struct job_state *state, enum job_action_kind
 	case ACT_RECORD_MISSED: return insert_run(tx, state, &state->missed_run, e);
 	case ACT_PRUNE_IMAGES: return prune_images(tx, &state->job, e);
 	case ACT_SERVER_JOB_ENDED: return mark_server(tx, &state->job, e);
-	default: return 0; /* the loop finds it in the rows */
+	default: return 0; /* told after the commit, or found in the rows by the loop */
+	}
+}
+
+static void notify(struct service *s, const struct job_state *state,
+		   const struct job_actions *actions)
+{
+	struct notice n;
+	for (unsigned i = 0; s->notify && i < actions->count; i++) {
+		if (actions->items[i].kind == ACT_NOTIFY) {
+			notice_make(state, actions->items[i].text, &n);
+			s->notify(s->notify_context, &n);
+		}
 	}
 }
 
@@ -152,6 +164,8 @@ int service_job_event(struct service *s, const char *job_id, const struct job_ev
 	if (result == 0)
 		result = meta_put(tx, &meta_jobs, &state.job, e);
 	result = finish(tx, result, e);
+	if (result == 0)
+		notify(s, &state, &actions);
 	if (result == 0 && out)
 		*out = state;
 	else

@@ -7,6 +7,7 @@
 #define JOB_SERVICE_H
 
 #include "base/text.h"
+#include "job/notice.h"
 #include "job/step.h"
 #include "meta/rows.h"
 
@@ -21,6 +22,10 @@ struct service {
 	/* Ask connectors for their inventory; returns how many were asked. NULL: none can be. */
 	int (*ask_inventory)(void *context, int64_t import);
 	void *ask_context;
+	/* Tell people what happened, after it was committed and in the thread that did it: a crash
+	 * between loses the notice, and none is given twice. May be NULL. */
+	void (*notify)(void *context, const struct notice *n);
+	void *notify_context;
 };
 
 /* Apply an event to a job in one transaction: load rows, step, store rows, collect actions. The

@@ -82,7 +82,7 @@ enum job_action_kind {
 	ACT_TELL_COMMITTED,   /* the connector may drop the old point */
 	ACT_TELL_CANCEL,      /* the connector must give the run up */
 	ACT_PRUNE_IMAGES,     /* delete images beyond keep_images, oldest first */
-	ACT_NOTIFY,	      /* text: completed, failed, deleted, paused */
+	ACT_NOTIFY,	      /* text: completed, failed, deleted, paused (job/notice.h) */
 	ACT_FORGET_JOURNAL,   /* the run's journals are of no more use */
 	ACT_SERVER_JOB_ENDED, /* the server's row: job_terminated */
 };

@@ -288,7 +288,8 @@ static int start(struct world *w, struct err *e)
 			      .wake = wake,
 			      .wake_context = w,
 			      .ask_inventory = ask_inventory,
-			      .ask_context = w};
+			      .ask_context = w,
+			      .notify = notice_log};
 	if (intake_start(program, w->store_where, journal, door_note, s, &w->intake, e) < 0 ||
 	    door_open(s, w->intake, tls_dir, o->door, &w->door, &door_port, e) < 0)
 		goto out;

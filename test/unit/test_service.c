@@ -15,6 +15,7 @@ struct place {
 	struct service s;
 	char folder[64];
 	int asked, wakes;
+	struct buf notices; /* a line each */
 	int64_t import;
 };
 
@@ -28,6 +29,13 @@ static int ask(void *context, int64_t import)
 static void count_wake(void *context)
 {
 	((struct place *)context)->wakes++;
+}
+
+static void keep_notice(void *context, const struct notice *n)
+{
+	struct place *p = context;
+	notice_line(n, &p->notices);
+	buf_add_byte(&p->notices, '\n');
 }
 
 static int make(void **state, bool sqlite)
@@ -44,7 +52,8 @@ static int make(void **state, bool sqlite)
 	p.s.rules = &job_rules_unlimited;
 	p.s.ask_inventory = ask;
 	p.s.wake = count_wake;
-	p.s.ask_context = p.s.wake_context = &p;
+	p.s.notify = keep_notice;
+	p.s.ask_context = p.s.wake_context = p.s.notify_context = &p;
 	p.asked = 1;
 	return meta_open(where, &p.s.meta, NULL);
 }
@@ -64,6 +73,7 @@ static int drop(void **state)
 	struct place *p = *state;
 	char name[96];
 	meta_close(p->s.meta);
+	buf_release(&p->notices);
 	snprintf(name, sizeof name, "%s/db", p->folder);
 	unlink(name);
 	return rmdir(p->folder);
@@ -256,6 +266,8 @@ static void a_job_is_made_run_and_deleted(void **state)
 	assert_string_equal(job.latest_ami_id, "ami-3");
 	shape_release(meta_jobs.shape, &job);
 
+	assert_non_null(strstr(buf_str(&p->notices), "event=\"completed\""));
+	assert_non_null(strstr(buf_str(&p->notices), " image=\"ami-3\" text="));
 	struct job_event delete = {.kind = JOB_DELETE}, resume = {.kind = JOB_RESUME};
 	assert_ok(service_job_event(&p->s, id, &delete, START + 99 * HOUR, NULL, err));
 	assert_int_equal(server(p, "vm-1").job_terminated, 1);
@@ -265,6 +277,63 @@ static void a_job_is_made_run_and_deleted(void **state)
 	assert_int_equal(e.kind, ERR_NOT_FOUND);
 	assert_ok(service_job_create(&p->s, &request, START, id, err)); /* the server is free */
 	assert_int_equal(server(p, "vm-1").job_terminated, 0);
+	shape_release(meta_jobs.shape, &request);
+}
+
+static void assert_noticed(struct place *p, const char *line)
+{
+	assert_string_equal(buf_str(&p->notices), line);
+	buf_clear(&p->notices);
+}
+
+static void people_are_told_what_was_committed(void **state)
+{
+	struct place *p = *state;
+	struct err e = {0};
+	char id[ID_BYTES], line[1000];
+	struct job_row request = {.seed = START, .frequency_hours = 12, .failure_limit = 2}, job;
+	struct job_event tick = {.kind = JOB_TICK}, delete = {.kind = JOB_DELETE},
+			 fail = {.kind = RUN_FAILED, .error = ERR_IO, .text = "the disk is gone"};
+	struct run_row run;
+	request.pause_on_failure = 1;
+	add_connector(p);
+	assert_ok(service_import_start(&p->s, START, err));
+	arrive(p, (const char *const[]){"vm-\"1\\"}, 1);
+	text_set(&request.server_id, server(p, "vm-\"1\\").id);
+	assert_ok(service_job_create(&p->s, &request, START, id, err));
+	for (int i = 1; i <= 2; i++) {
+		struct job_state out = {0};
+		int64_t now = START + i * 12 * HOUR;
+		assert_ok(service_job_event(&p->s, id, &tick, now, &out, err));
+		assert_noticed(p, "");
+		assert_ok(service_job_event(&p->s, id, &fail, now, NULL, err));
+		get(p, &meta_runs, out.new_run.id, &run);
+		get(p, &meta_jobs, id, &job);
+		int n = snprintf(line, sizeof line,
+				 "event=\"failed\" job=\"%s\" run=\"%s\" server=\"%s\" "
+				 "name=\"server vm-\\\"1\\\\\" text=\"the disk is gone\"\n",
+				 id, run.id, request.server_id);
+		if (i == 2)
+			snprintf(line + n, sizeof line - (size_t)n,
+				 "event=\"paused\" job=\"%s\" run=\"%s\" server=\"%s\" "
+				 "name=\"server vm-\\\"1\\\\\" text=\"%s\"\n",
+				 id, run.id, request.server_id, job.status_message);
+		assert_noticed(p, line);
+		shape_release(meta_runs.shape, &run);
+		shape_release(meta_jobs.shape, &job);
+		job_state_release(&out);
+	}
+	/* What was refused is not told. */
+	assert_int_equal(service_job_event(&p->s, id, &fail, START, NULL, &e), -1);
+	assert_noticed(p, "");
+	assert_ok(service_job_event(&p->s, id, &delete, START + 99 * HOUR, NULL, err));
+	get(p, &meta_jobs, id, &job);
+	snprintf(line, sizeof line,
+		 "event=\"deleted\" job=\"%s\" server=\"%s\" name=\"server vm-\\\"1\\\\\" "
+		 "text=\"%s\"\n",
+		 id, request.server_id, job.status_message);
+	assert_noticed(p, line);
+	shape_release(meta_jobs.shape, &job);
 	shape_release(meta_jobs.shape, &request);
 }
 
@@ -280,6 +349,8 @@ int main(void)
 	    IN(sqlite, an_import_fills_the_catalog),
 	    IN(memory, a_job_is_made_run_and_deleted),
 	    IN(sqlite, a_job_is_made_run_and_deleted),
+	    IN(memory, people_are_told_what_was_committed),
+	    IN(sqlite, people_are_told_what_was_committed),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
