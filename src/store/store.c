@@ -125,12 +125,12 @@ int store_put(struct store *s, const char *group, const struct record *r, struct
 	return got;
 }
 
-int store_get(struct store *s, const struct name *name, struct buf *plain, struct err *e)
+/* The plain bytes of a record, not yet hashed. */
+static int get_unhashed(struct store *s, const struct name *name, struct buf *plain, struct err *e)
 {
 	struct record r = {0};
 	struct buf stored = {0};
 	char hex[NAME_HEX_BYTES];
-	size_t before = plain->len;
 	int result = -1;
 	name_hex(name, hex);
 	if (name_is_zero(name)) {
@@ -147,22 +147,45 @@ int store_get(struct store *s, const struct name *name, struct buf *plain, struc
 		goto out;
 	}
 	r.stored = stored.data;
-	if (record_unpack(&r, plain, e) < 0) {
+	result = record_unpack(&r, plain, e);
+	if (result < 0)
 		err_prefix(e, "chunk %s is damaged", hex);
-		goto out;
-	}
-	struct name found;
-	name_of(plain->data + before, plain->len - before, &found);
-	if (name_compare(&found, name) != 0) {
-		plain->len = before;
-		err_set(e, ERR_CORRUPT, "chunk %s is damaged: its bytes do not hash to its name",
-			hex);
-		goto out;
-	}
-	result = 0;
 out:
 	buf_release(&stored);
 	return result;
+}
+
+int store_get_many(struct store *s, const struct name *names, size_t n, struct buf *plains,
+		   struct err *e)
+{
+	struct name_job jobs[STORE_GET_MAX] = {{0}};
+	struct name found[STORE_GET_MAX];
+	size_t before[STORE_GET_MAX];
+	assert(n <= STORE_GET_MAX);
+	for (size_t i = 0; i < n; i++) {
+		before[i] = plains[i].len;
+		if (get_unhashed(s, &names[i], &plains[i], e) < 0)
+			return -1;
+		jobs[i] = (struct name_job){plains[i].data + before[i], plains[i].len - before[i],
+					    &found[i]};
+	}
+	name_many(jobs, n);
+	for (size_t i = 0; i < n; i++) {
+		char hex[NAME_HEX_BYTES];
+		if (name_compare(&found[i], &names[i]) == 0)
+			continue;
+		for (size_t k = 0; k < n; k++)
+			plains[k].len = before[k];
+		name_hex(&names[i], hex);
+		return err_set(e, ERR_CORRUPT,
+			       "chunk %s is damaged: its bytes do not hash to its name", hex);
+	}
+	return 0;
+}
+
+int store_get(struct store *s, const struct name *name, struct buf *plain, struct err *e)
+{
+	return store_get_many(s, name, 1, plain, e);
 }
 
 int store_commit(struct store *s, struct store_space *space, struct err *e)

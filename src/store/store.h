@@ -72,6 +72,12 @@ int store_put(struct store *s, const char *group, const struct record *r, struct
 /* The plain bytes of a name, decompressed and hashed against it, appended to `plain`. */
 int store_get(struct store *s, const struct name *name, struct buf *plain, struct err *e);
 
+/* As store_get for up to STORE_GET_MAX names, each into a buffer of its own: together they are
+ * hashed in less time. When it fails nothing in the buffers is to be used. */
+#define STORE_GET_MAX 16
+int store_get_many(struct store *s, const struct name *names, size_t n, struct buf *plains,
+		   struct err *e);
+
 /* Make all that was put durable. `space` may be NULL. When it fails, what was put since the last
  * commit may be forgotten: `has` tells, and the caller puts it again. */
 int store_commit(struct store *s, struct store_space *space, struct err *e);
