@@ -15,9 +15,16 @@
 
 /* --- reading a version (the plugin and others) --- */
 
-struct version; /* an open version: its tree, a bounded cache of pages and chunks; thread-safe */
+struct version;	      /* an open version: its tree; thread-safe */
+struct version_cache; /* pages and plain chunks, bounded, for any number of versions of one store */
 
-int version_open(struct store *store, const struct name *root, uint64_t cache_bytes,
+struct version_cache *version_cache_new(uint64_t bytes);
+/* After the versions that use it are closed. */
+void version_cache_free(struct version_cache *cache);
+
+/* Several reads that want a chunk at once have it loaded by one of them; one who reads in order
+ * finds the next chunks loaded. No lock is held while the store is read. */
+int version_open(struct store *store, const struct name *root, struct version_cache *cache,
 		 struct version **out, struct err *e);
 void version_close(struct version *v);
 uint64_t version_size(const struct version *v);
@@ -26,6 +33,20 @@ int version_read(struct version *v, void *to, uint64_t offset, uint32_t length, 
  * whether it reads as zero. */
 int version_extent(struct version *v, uint64_t offset, uint64_t length, uint64_t *extent_length,
 		   bool *zero, struct err *e);
+
+/* Data that begins in a range, in order, each chunk once and not through the cache; what is not
+ * told of is zero. `data` is borrowed. Non-zero from the function ends it (with its error). */
+typedef int version_piece_fn(void *context, uint64_t offset, const void *data, uint32_t length,
+			     struct err *e);
+int version_each(struct version *v, uint64_t offset, uint64_t length, version_piece_fn *piece,
+		 void *context, struct err *e);
+/* A handy length for it: how far it is from `offset` to where work may be divided. */
+uint64_t version_stretch(const struct version *v, uint64_t offset);
+
+/* How far something is, in bytes of the disk. */
+typedef void image_step_fn(void *context, uint64_t done, uint64_t total);
+/* Write all data to its place in an empty file, with a thread for each processor. */
+int version_write(struct version *v, int fd, image_step_fn *step, void *context, struct err *e);
 
 /* --- serving --- */
 
@@ -47,9 +68,14 @@ int image_serve(const char *store_where, const struct serve_disk *disks, unsigne
 int image_overlay(const char *socket_path, const char *export_name, uint64_t size_bytes,
 		  const char *overlay_path, struct err *e);
 
-/* Write a version to a file; format "raw" or "qcow2". Sparse, by qemu-img over our NBD export;
- * written aside and renamed, so that a file of that name is always whole. */
-typedef void image_step_fn(void *context, double percent);
+/* The formats of an export, for people: "raw, qcow2, …". */
+extern const char image_formats[];
+/* ERR_INVALID, naming those there are. */
+int image_format_check(const char *format, struct err *e);
+
+/* Write a version to a file, sparse: raw straight from the store, the others by qemu-img over our
+ * NBD export. Written aside ("PATH.part") and renamed, so that a file of that name is always whole;
+ * ERR_FULL when there is no room for it. `scratch_dir` is the caller's, empty. */
 int image_export(const char *store_where, const struct name *root, const char *format,
 		 const char *path, const char *scratch_dir, image_step_fn *step, void *context,
 		 struct err *e);

@@ -19,7 +19,7 @@
 #include "image/image.h"
 
 #define THREAD_MODEL	    NBDKIT_THREAD_MODEL_PARALLEL
-#define CACHE_DEFAULT_BYTES (64 * MIB)
+#define CACHE_DEFAULT_BYTES (128 * MIB)
 
 struct export
 {
@@ -33,6 +33,7 @@ static uint64_t cache_bytes = CACHE_DEFAULT_BYTES;
 static struct export exports[LIMIT_DISKS_PER_SERVER];
 static unsigned export_count;
 static struct store *store;
+static struct version_cache *cache;
 
 static int complain(const struct err *e)
 {
@@ -88,8 +89,9 @@ static int plugin_after_fork(void)
 
 	if (store_open(store_where, false, false, &store, &e) < 0)
 		return complain(&e);
+	cache = version_cache_new(cache_bytes);
 	for (unsigned i = 0; i < export_count; i++)
-		if (version_open(store, &exports[i].root, cache_bytes, &exports[i].version, &e) < 0)
+		if (version_open(store, &exports[i].root, cache, &exports[i].version, &e) < 0)
 			return complain(&e);
 	return 0;
 }
@@ -100,6 +102,7 @@ static void plugin_unload(void)
 		version_close(exports[i].version);
 		free(exports[i].name);
 	}
+	version_cache_free(cache);
 	if (store)
 		store_close(store);
 	free(store_where);
@@ -202,7 +205,7 @@ static struct nbdkit_plugin plugin = {
     .config_complete = plugin_config_complete,
     .config_help = "store=WHERE  The store (required).\n"
 		   "NAME=ROOT    An export and the root of its version (at least one).\n"
-		   "cache=SIZE   Memory for each export, default 64M.",
+		   "cache=SIZE   Memory for what was read, of all exports, default 128M.",
     .after_fork = plugin_after_fork,
     .list_exports = plugin_list_exports,
     .default_export = plugin_default_export,

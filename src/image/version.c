@@ -8,10 +8,16 @@
 
 #include "base/limits.h"
 #include "block/tree.h"
+#include "image/ahead.h"
 #include "image/cache.h"
 
 /* An extent is not followed through more pages than this: an answer stays quick. */
 #define EXTENT_MAX_PAGES 16
+#define AHEAD_MAX_BYTES	 (4 * MIB)
+
+struct version_cache {
+	struct cache *pages, *chunks; /* apart: what a guest wrote may look like a page */
+};
 
 struct branch {
 	uint32_t count;
@@ -21,12 +27,38 @@ struct branch {
 struct version {
 	struct store *store;
 	struct disk_root root;
-	struct cache *pages, *chunks;
-	pthread_mutex_t mutex;	  /* of `branches` */
+	struct cache *pages, *chunks; /* of the shared cache */
+	struct ahead *ahead;
+	pthread_mutex_t mutex;	  /* of the pointers in `branches` */
 	struct branch **branches; /* read when first needed, kept: 32 KiB for 64 GiB of disk */
 };
 
-int version_open(struct store *store, const struct name *root, uint64_t cache_bytes,
+struct version_cache *version_cache_new(uint64_t bytes)
+{
+	struct version_cache *cache = xcalloc(1, sizeof *cache);
+
+	cache->pages = cache_new(bytes / 8);
+	cache->chunks = cache_new(bytes - bytes / 8);
+	return cache;
+}
+
+void version_cache_free(struct version_cache *cache)
+{
+	if (!cache)
+		return;
+	cache_free(cache->pages);
+	cache_free(cache->chunks);
+	free(cache);
+}
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+static void fetch_ahead(void *version, uint64_t offset, uint32_t length);
+
+int version_open(struct store *store, const struct name *root, struct version_cache *cache,
 		 struct version **out, struct err *e)
 {
 	struct version *v = xcalloc(1, sizeof *v);
@@ -44,8 +76,10 @@ int version_open(struct store *store, const struct name *root, uint64_t cache_by
 		return err_prefix(e, "cannot open the disk version %.16s…", hex);
 	}
 	v->store = store;
-	v->pages = cache_new(cache_bytes / 4);
-	v->chunks = cache_new(cache_bytes - cache_bytes / 4);
+	v->pages = cache->pages;
+	v->chunks = cache->chunks;
+	v->ahead = ahead_new(fetch_ahead, v, v->root.layout.size,
+			     least(cache_max_bytes(v->chunks) / 8, AHEAD_MAX_BYTES));
 	v->branches = xcalloc(v->root.branch_count, sizeof *v->branches);
 	pthread_mutex_init(&v->mutex, NULL);
 	*out = v;
@@ -56,11 +90,10 @@ void version_close(struct version *v)
 {
 	if (!v)
 		return;
+	ahead_free(v->ahead);
 	for (uint32_t i = 0; i < v->root.branch_count; i++)
 		free(v->branches[i]);
 	free(v->branches);
-	cache_free(v->pages);
-	cache_free(v->chunks);
 	disk_root_release(&v->root);
 	pthread_mutex_destroy(&v->mutex);
 	free(v);
@@ -107,86 +140,103 @@ static int branch_load(struct version *v, uint32_t number, struct branch **out, 
 	return result;
 }
 
-static int page_name(struct version *v, uint64_t region, struct name *out, struct err *e)
+/* A branch is read with no lock held; of two threads that do, the first one's is kept. */
+static int branch_get(struct version *v, uint32_t number, struct branch **out, struct err *e)
 {
-	uint32_t number = (uint32_t)(region / TREE_FANOUT);
-	struct branch *branch = NULL;
-	int result = 0;
+	struct branch *loaded = NULL;
 
 	pthread_mutex_lock(&v->mutex);
-	if (!v->branches[number])
-		result = branch_load(v, number, &v->branches[number], e);
-	branch = v->branches[number];
+	*out = v->branches[number];
 	pthread_mutex_unlock(&v->mutex);
-	if (result == 0)
-		*out = branch->pages[region % TREE_FANOUT];
-	return result;
+	if (*out)
+		return 0;
+	if (branch_load(v, number, &loaded, e) < 0)
+		return -1;
+	pthread_mutex_lock(&v->mutex);
+	if (v->branches[number])
+		free(loaded);
+	else
+		v->branches[number] = loaded;
+	*out = v->branches[number];
+	pthread_mutex_unlock(&v->mutex);
+	return 0;
 }
 
-static int page_load(struct version *v, const struct name *name, uint32_t blocks, struct item **out,
-		     struct err *e)
+/* Fill an item with a page and the places where its runs end. */
+static int page_load(struct version *v, struct item *page, struct err *e)
 {
-	struct item *page = xcalloc(1, sizeof *page);
 	struct buf node = {0};
-	uint32_t has = 0, end = 0;
+	uint32_t blocks = 0, end = 0;
+	int result = store_get(v->store, &page->name, &node, e);
 
-	page->name = *name;
-	if (store_get(v->store, name, &node, e) < 0 ||
-	    page_decode(node.data, node.len, &page->runs, &has, e) < 0)
-		goto fail;
-	if (has != blocks) {
-		err_set(e, ERR_CORRUPT, "a page of the version has %u blocks, not %u", has, blocks);
-		goto fail;
-	}
+	if (result == 0)
+		result = page_decode(node.data, node.len, &page->runs, &blocks, e);
+	buf_release(&node);
+	if (result < 0)
+		return -1;
 	page->ends = xcalloc(page->runs.count, sizeof *page->ends);
 	for (uint32_t i = 0; i < page->runs.count; i++)
 		page->ends[i] = end += page->runs.items[i].blocks;
 	page->cost = sizeof *page + page->runs.cap * sizeof *page->runs.items +
 		     page->runs.count * sizeof *page->ends;
-	buf_release(&node);
-	*out = cache_add(v->pages, page);
 	return 0;
-fail:
-	buf_release(&node);
-	item_free(page);
-	return -1;
 }
 
 /* The page of a region, referenced; NULL in *out when the region is all zero. */
 static int page_get(struct version *v, uint64_t region, uint32_t length, struct item **out,
 		    struct err *e)
 {
-	struct name name;
+	uint32_t blocks = (length + BLOCK_BYTES - 1) / BLOCK_BYTES, has;
+	const struct name *name;
+	struct branch *branch;
+	struct item *page;
+	bool load;
 
 	*out = NULL;
-	if (page_name(v, region, &name, e) < 0)
+	if (branch_get(v, (uint32_t)(region / TREE_FANOUT), &branch, e) < 0)
 		return err_prefix(e, "region %" PRIu64, region);
-	if (name_is_zero(&name))
+	name = &branch->pages[region % TREE_FANOUT];
+	if (name_is_zero(name))
 		return 0;
-	*out = cache_get(v->pages, &name);
-	if (*out)
-		return 0;
-	if (page_load(v, &name, (length + BLOCK_BYTES - 1) / BLOCK_BYTES, out, e) < 0)
+	page = cache_get(v->pages, name, &load);
+	if (load && page_load(v, page, e) < 0) {
+		cache_failed(v->pages, page);
 		return err_prefix(e, "region %" PRIu64, region);
+	}
+	if (load)
+		cache_loaded(v->pages, page);
+	has = page->runs.count ? page->ends[page->runs.count - 1] : 0;
+	if (has != blocks) {
+		cache_drop(v->pages, page);
+		return err_set(e, ERR_CORRUPT, "region %" PRIu64 ": its page has %u blocks, not %u",
+			       region, has, blocks);
+	}
+	*out = page;
+	return 0;
+}
+
+/* Fill an item that we are to load; the reference is gone when it fails. */
+static int chunk_load(struct version *v, struct item *chunk, struct err *e)
+{
+	if (store_get(v->store, &chunk->name, &chunk->plain, e) < 0) {
+		cache_failed(v->chunks, chunk);
+		return -1;
+	}
+	chunk->cost = sizeof *chunk + chunk->plain.cap;
+	cache_loaded(v->chunks, chunk);
 	return 0;
 }
 
 /* A chunk's plain bytes, referenced. */
 static int chunk_get(struct version *v, const struct run *run, struct item **out, struct err *e)
 {
-	struct item *chunk = cache_get(v->chunks, &run->name);
 	size_t length = (size_t)run->blocks * BLOCK_BYTES;
+	struct item *chunk;
+	bool load;
 
-	if (!chunk) {
-		chunk = xcalloc(1, sizeof *chunk);
-		chunk->name = run->name;
-		if (store_get(v->store, &run->name, &chunk->plain, e) < 0) {
-			item_free(chunk);
-			return -1;
-		}
-		chunk->cost = sizeof *chunk + chunk->plain.cap;
-		chunk = cache_add(v->chunks, chunk);
-	}
+	chunk = cache_get(v->chunks, &run->name, &load);
+	if (load && chunk_load(v, chunk, e) < 0)
+		return -1;
 	if (chunk->plain.len != length) {
 		err_set(e, ERR_CORRUPT, "a chunk of %zu bytes stands where %zu are needed",
 			chunk->plain.len, length);
@@ -214,11 +264,6 @@ static uint32_t run_at(const struct item *page, uint32_t block)
 }
 
 /* --- reading --- */
-
-static uint64_t least(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
-}
 
 /* Bytes [at, at + length) of a region, inside it. */
 static int read_page(struct version *v, const struct item *page, uint8_t *to, uint32_t at,
@@ -262,6 +307,7 @@ int version_read(struct version *v, void *to, uint64_t offset, uint32_t length, 
 
 	if (check_range(v, offset, length, e) < 0)
 		return -1;
+	ahead_note(v->ahead, offset, length);
 	while (length > 0) {
 		uint64_t region = layout_region_at(&v->root.layout, offset), start;
 		uint32_t region_length, n;
@@ -285,6 +331,46 @@ int version_read(struct version *v, void *to, uint64_t offset, uint32_t length, 
 		length -= n;
 	}
 	return 0;
+}
+
+/* Load what nobody has or loads, of [at, at + length) of a region. */
+static void fetch_page(struct version *v, const struct item *page, uint32_t at, uint32_t length)
+{
+	uint32_t end = (at + length + BLOCK_BYTES - 1) / BLOCK_BYTES;
+
+	for (uint32_t i = run_at(page, at / BLOCK_BYTES); i < page->runs.count; i++) {
+		const struct run *run = &page->runs.items[i];
+		struct item *chunk = NULL;
+
+		if (page->ends[i] - run->blocks >= end)
+			break;
+		if (run->kind == RUN_DATA)
+			chunk = cache_claim(v->chunks, &run->name);
+		if (chunk && chunk_load(v, chunk, NULL) == 0)
+			cache_drop(v->chunks, chunk);
+	}
+}
+
+static void fetch_ahead(void *version, uint64_t offset, uint32_t length)
+{
+	struct version *v = version;
+
+	while (length > 0) {
+		uint64_t region = layout_region_at(&v->root.layout, offset), start;
+		uint32_t region_length, n;
+		struct item *page;
+
+		layout_region(&v->root.layout, region, &start, &region_length);
+		n = (uint32_t)least(start + region_length - offset, length);
+		if (page_get(v, region, region_length, &page, NULL) < 0)
+			return;
+		if (page) {
+			fetch_page(v, page, (uint32_t)(offset - start), n);
+			cache_drop(v->pages, page);
+		}
+		offset += n;
+		length -= n;
+	}
 }
 
 /* How many bytes from `at` on are of one kind, up to the region's end. */
@@ -332,4 +418,106 @@ int version_extent(struct version *v, uint64_t offset, uint64_t length, uint64_t
 	}
 	*extent_length = least(done, length);
 	return 0;
+}
+
+/* --- all of it, in order --- */
+
+#define STRETCH_BYTES (8 * MIB)
+#define BATCH_BYTES   (512 * KIB)
+
+uint64_t version_stretch(const struct version *v, uint64_t offset)
+{
+	uint64_t start, next;
+	uint32_t length;
+
+	layout_region(&v->root.layout, layout_region_at(&v->root.layout, offset), &start, &length);
+	next = start + (offset - start) / STRETCH_BYTES * STRETCH_BYTES + STRETCH_BYTES;
+	return least(next, start + length) - offset;
+}
+
+/* Chunks on their way to the piece function, hashed together. */
+struct batch {
+	struct name names[STORE_GET_MAX];
+	struct buf plains[STORE_GET_MAX];
+	uint64_t at[STORE_GET_MAX];
+	uint32_t length[STORE_GET_MAX];
+	size_t count, bytes;
+};
+
+static int batch_flush(struct version *v, struct batch *b, version_piece_fn *piece, void *context,
+		       struct err *e)
+{
+	size_t count = b->count;
+
+	b->count = b->bytes = 0;
+	for (size_t i = 0; i < count; i++)
+		buf_clear(&b->plains[i]);
+	if (store_get_many(v->store, b->names, count, b->plains, e) < 0)
+		return -1;
+	for (size_t i = 0; i < count; i++) {
+		uint64_t length = least(b->length[i], version_size(v) - b->at[i]);
+
+		if (b->plains[i].len != b->length[i])
+			return err_set(e, ERR_CORRUPT,
+				       "a chunk of %zu bytes stands where %u are needed",
+				       b->plains[i].len, b->length[i]);
+		if (piece(context, b->at[i], b->plains[i].data, (uint32_t)length, e) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* The chunks that begin in [from, until) of a region at `start`. */
+static int each_in_page(struct version *v, const struct item *page, uint64_t start, uint32_t from,
+			uint32_t until, struct batch *b, version_piece_fn *piece, void *context,
+			struct err *e)
+{
+	for (uint32_t i = run_at(page, from / BLOCK_BYTES); i < page->runs.count; i++) {
+		const struct run *run = &page->runs.items[i];
+		uint64_t at = (uint64_t)(page->ends[i] - run->blocks) * BLOCK_BYTES;
+
+		if (at >= until)
+			break;
+		if (at < from || run->kind == RUN_ZERO)
+			continue;
+		b->names[b->count] = run->name;
+		b->at[b->count] = start + at;
+		b->length[b->count++] = run->blocks * BLOCK_BYTES;
+		b->bytes += run->blocks * BLOCK_BYTES;
+		if ((b->count == STORE_GET_MAX || b->bytes >= BATCH_BYTES) &&
+		    batch_flush(v, b, piece, context, e) < 0)
+			return -1;
+	}
+	return batch_flush(v, b, piece, context, e);
+}
+
+int version_each(struct version *v, uint64_t offset, uint64_t length, version_piece_fn *piece,
+		 void *context, struct err *e)
+{
+	struct batch *batch = xcalloc(1, sizeof *batch);
+	int result = check_range(v, offset, length, e);
+
+	while (result == 0 && length > 0) {
+		uint64_t region = layout_region_at(&v->root.layout, offset), start, n;
+		uint32_t region_length;
+		struct item *page;
+
+		layout_region(&v->root.layout, region, &start, &region_length);
+		n = least(start + region_length - offset, length);
+		result = page_get(v, region, region_length, &page, e);
+		if (result == 0 && page) {
+			result = each_in_page(v, page, start, (uint32_t)(offset - start),
+					      (uint32_t)(offset - start + n), batch, piece, context,
+					      e);
+			if (result < 0)
+				err_prefix(e, "region %" PRIu64, region);
+			cache_drop(v->pages, page);
+		}
+		offset += n;
+		length -= n;
+	}
+	for (size_t i = 0; i < STORE_GET_MAX; i++)
+		buf_release(&batch->plains[i]);
+	free(batch);
+	return result;
 }

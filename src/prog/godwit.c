@@ -43,7 +43,7 @@ static const struct cli_option serve_options[] = {
     {"socket", "PATH", "unix socket (STATE/run/IMAGE.sock)"}, {0}};
 static const struct cli_option boot_options[] = {
     {"display", "NAME", "none, gtk, sdl or curses, as QEMU knows them (none)"}, {0}};
-static const struct cli_option export_options[] = {{"format", "NAME", "raw or qcow2 (qcow2)"},
+static const struct cli_option export_options[] = {{"format", "NAME", "raw, qcow2, vmdk, vhd or vhdx (qcow2)"},
 						   {"disk", "N", "which disk, counted from 0 (0)"},
 						   {0}};
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* image serve, boot, export: what is done here with the store of this machine. */
+/* image serve, boot: what is done here with the store of this machine. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -54,6 +54,21 @@ int local_open(struct cli *c, struct local *l, struct err *e)
 	return -1;
 }
 
+/* The folder that `path` is to be in must be there. */
+int local_check_folder(const char *path, struct err *e)
+{
+	const char *slash = strrchr(path, '/');
+	char *dir = !slash ? xstrdup(".") : xstrndup(path, slash == path ? 1 : slash - path);
+	struct stat st;
+	int result = 0;
+	if (stat(dir, &st) < 0)
+		result = err_errno(e, errno, "the folder '%s' cannot be used", dir);
+	else if (!S_ISDIR(st.st_mode))
+		result = err_set(e, ERR_INVALID, "'%s' is no folder", dir);
+	free(dir);
+	return result;
+}
+
 /* --- serve --- */
 
 static volatile sig_atomic_t interrupted;
@@ -80,21 +95,6 @@ static int wait_interruptibly(pid_t pid, int *status, struct err *e)
 	return ended;
 }
 
-/* The folder that `path` is to be in must be there. */
-static int check_folder(const char *path, struct err *e)
-{
-	const char *slash = strrchr(path, '/');
-	char *dir = !slash ? xstrdup(".") : xstrndup(path, slash == path ? 1 : slash - path);
-	struct stat st;
-	int result = 0;
-	if (stat(dir, &st) < 0)
-		result = err_errno(e, errno, "the folder '%s' cannot be used", dir);
-	else if (!S_ISDIR(st.st_mode))
-		result = err_set(e, ERR_INVALID, "'%s' is no folder", dir);
-	free(dir);
-	return result;
-}
-
 static char *make_socket_path(const struct cli *c)
 {
 	const char *given = cli_value(c, "socket");
@@ -110,7 +110,7 @@ int cmd_image_serve(struct cli *c, struct err *e)
 		return -1;
 	char *path = make_socket_path(c);
 	catch_signals();
-	result = check_folder(path, e);
+	result = local_check_folder(path, e);
 	if (result == 0)
 		result = image_serve(l.store, l.serve, l.count, path, NULL, false, &pid, e);
 	if (result < 0)
@@ -135,67 +135,6 @@ int cmd_image_serve(struct cli *c, struct err *e)
 	unlink(path);
 out:
 	free(path);
-	local_release(&l);
-	return result;
-}
-
-/* --- export --- */
-
-static void show_percent(void *context, double percent)
-{
-	const struct cli *c = context;
-	if (c->json || !isatty(STDOUT_FILENO))
-		return;
-	printf("\r\x1b[K%.0f%%", percent);
-	fflush(stdout);
-}
-
-/* An export never replaces what is there. */
-static int check_way(const char *path, struct err *e)
-{
-	struct stat st;
-	if (check_folder(path, e) < 0)
-		return -1;
-	if (lstat(path, &st) == 0)
-		return err_set(e, ERR_CONFLICT,
-			       "'%s' is there already: remove it or name another file", path);
-	return 0;
-}
-
-int cmd_image_export(struct cli *c, struct err *e)
-{
-	const char *format = cli_value(c, "format"), *disk = cli_value(c, "disk");
-	int64_t number = 0;
-	struct local l;
-	char scratch[PATH_MAX];
-	if (!format)
-		format = "qcow2";
-	if (strcmp(format, "raw") != 0 && strcmp(format, "qcow2") != 0) {
-		err_set(e, ERR_INVALID, "--format is raw or qcow2, not '%s'", format);
-		return EXIT_USAGE;
-	}
-	if (disk && number_parse("--disk", disk, 0, LIMIT_DISKS_PER_SERVER - 1, &number, e) < 0)
-		return EXIT_USAGE;
-	if (check_way(c->args[1], e) < 0 || local_open(c, &l, e) < 0)
-		return -1;
-	snprintf(scratch, sizeof scratch, "/tmp/godwit-export-XXXXXX");
-	int result = -1;
-	if (number >= l.count)
-		err_set(e, ERR_NOT_FOUND, "there is no disk %lld: image %s has %u, counted from 0",
-			(long long)number, c->args[0], l.count);
-	else if (!mkdtemp(scratch))
-		err_errno(e, errno, "cannot make a scratch folder in /tmp");
-	else {
-		result = image_export(l.store, &l.serve[number].root, format, c->args[1], scratch,
-				      show_percent, c, e);
-		file_remove_tree(scratch, NULL);
-	}
-	if (!c->json && isatty(STDOUT_FILENO))
-		fputs("\r\x1b[K", stdout);
-	if (result == 0 && c->json)
-		puts("{}");
-	else if (result == 0)
-		printf("disk %lld of %s is in %s\n", (long long)number, c->args[0], c->args[1]);
 	local_release(&l);
 	return result;
 }

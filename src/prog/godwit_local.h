@@ -20,4 +20,19 @@ struct local {
 int local_open(struct cli *c, struct local *l, struct err *e);
 void local_release(struct local *l);
 
+/* The folder that `path` is to be in must be there. */
+int local_check_folder(const char *path, struct err *e);
+
+/* How far something long is: one line on a terminal, nothing elsewhere. */
+struct meter {
+	bool quiet;
+	int64_t began_ms, drawn_ms;
+};
+/* An image_step_fn, with a meter as context. */
+void meter_show(void *meter, uint64_t done, uint64_t total);
+/* Takes the line away. */
+void meter_end(struct meter *m);
+/* "40%, 1.2 GiB of 3.0 GiB, 120.0 MiB/s, 15 s left" */
+void meter_line(uint64_t done, uint64_t total, int64_t passed_ms, char *out, size_t size);
+
 #endif

@@ -51,7 +51,7 @@ echo keep > "$scratch/there"
 refused 1 "there already" image export "$image" "$scratch/there"
 refused 1 "'$scratch/none'" image export "$image" "$scratch/none/file"
 refused 1 "there is no disk 7" image export "$image" "$scratch/new" --disk 7
-refused 2 "raw or qcow2" image export "$image" "$scratch/new" --format vmdk
+refused 2 "raw, qcow2, vmdk, vhd or vhdx" image export "$image" "$scratch/new" --format iso
 refused 1 "no socket" image serve "$image" --socket "$scratch/there"
 refused 2 "none, gtk, sdl or curses" image boot "$image" --display paper
 refused 1 "there is no image 'ami-0'" image boot ami-0

@@ -16,6 +16,7 @@ struct fixture {
 	struct store *store;
 	struct name root;
 	struct name some_chunk;
+	struct version_cache *cache;
 	struct version *version;
 };
 

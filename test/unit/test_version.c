@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "test.h"
 
+#include <pthread.h>
+
 #include "made_disk.h"
 
 static int begin(void **state)
@@ -10,7 +12,8 @@ static int begin(void **state)
 	fill_disk(f);
 	assert_ok(store_open("memory:version", true, true, &f->store, err));
 	put_disk(f);
-	assert_ok(version_open(f->store, &f->root, 8 * MIB, &f->version, err));
+	f->cache = version_cache_new(8 * MIB);
+	assert_ok(version_open(f->store, &f->root, f->cache, &f->version, err));
 	*state = f;
 	return 0;
 }
@@ -20,6 +23,7 @@ static int end(void **state)
 	struct fixture *f = *state;
 
 	version_close(f->version);
+	version_cache_free(f->cache);
 	store_close(f->store);
 	free(f->disk);
 	free(f);
@@ -117,11 +121,11 @@ static void a_version_that_is_not_there_says_so(void **state)
 	struct err e = {0};
 
 	other.bytes[0] ^= 1;
-	assert_int_equal(version_open(f->store, &other, MIB, &v, &e), -1);
+	assert_int_equal(version_open(f->store, &other, f->cache, &v, &e), -1);
 	assert_int_equal(e.kind, ERR_NOT_FOUND);
 	assert_non_null(strstr(e.text, "cannot open the disk version"));
 	/* A chunk is no root. */
-	assert_int_equal(version_open(f->store, &f->some_chunk, MIB, &v, &e), -1);
+	assert_int_equal(version_open(f->store, &f->some_chunk, f->cache, &v, &e), -1);
 	assert_int_equal(e.kind, ERR_CORRUPT);
 }
 
@@ -152,7 +156,7 @@ static void a_wrong_tree_is_an_error_not_bytes(void **state)
 		root.branches = &branch;
 		disk_root_encode(&root, &node);
 		assert_ok(store_put_node(f->store, &node, &name, err));
-		assert_ok(version_open(f->store, &name, MIB, &v, err));
+		assert_ok(version_open(f->store, &name, f->cache, &v, err));
 		assert_int_equal(version_read(v, &byte, 0, 1, &e), -1);
 		assert_int_equal(e.kind, i ? ERR_NOT_FOUND : ERR_CORRUPT);
 		assert_non_null(strstr(e.text, "region 0"));
@@ -162,12 +166,86 @@ static void a_wrong_tree_is_an_error_not_bytes(void **state)
 	}
 }
 
+/* Many threads over few chunks, with a cache that holds hardly any: in order, and all over. */
+struct crowd {
+	struct fixture *f;
+	struct version *version;
+	unsigned number;
+	bool ok;
+};
+
+static void *read_much(void *arg)
+{
+	struct crowd *c = arg;
+	uint32_t length = 100000, random = c->number * 2654435761u + 1;
+	uint8_t *got = xmalloc(length);
+
+	c->ok = true;
+	for (unsigned i = 0; i < 120 && c->ok; i++) {
+		uint64_t offset = c->number % 2 ? (uint64_t)i * length : (random >> 4) % (4 * MIB);
+		struct err e = {0};
+
+		random = random * 1664525u + 1013904223u;
+		c->ok = version_read(c->version, got, offset, length, &e) == 0 &&
+			memcmp(got, c->f->disk + offset, length) == 0;
+	}
+	free(got);
+	return NULL;
+}
+
+static void a_crowd_reads_what_is_there(void **state)
+{
+	struct fixture *f = *state;
+	struct version_cache *cache = version_cache_new(MIB);
+	struct crowd crowd[8];
+	pthread_t threads[COUNT_OF(crowd)];
+	struct version *v;
+
+	assert_ok(version_open(f->store, &f->root, cache, &v, err));
+	for (unsigned i = 0; i < COUNT_OF(crowd); i++) {
+		crowd[i] = (struct crowd){.f = f, .version = v, .number = i};
+		assert_int_equal(pthread_create(&threads[i], NULL, read_much, &crowd[i]), 0);
+	}
+	for (unsigned i = 0; i < COUNT_OF(crowd); i++)
+		pthread_join(threads[i], NULL);
+	for (unsigned i = 0; i < COUNT_OF(crowd); i++)
+		assert_true(crowd[i].ok);
+	version_close(v);
+	version_cache_free(cache);
+}
+
+static int put_back(void *context, uint64_t offset, const void *data, uint32_t length,
+		    struct err *e)
+{
+	(void)e;
+	assert_true(offset + length <= DISK_BYTES);
+	memcpy((uint8_t *)context + offset, data, length);
+	return 0;
+}
+
+static void stretches_make_up_the_disk(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t *got = xcalloc(1, DISK_BYTES);
+	uint64_t length;
+
+	for (uint64_t offset = 0; offset < DISK_BYTES; offset += length) {
+		length = version_stretch(f->version, offset);
+		assert_true(length > 0 && length <= DISK_BYTES - offset);
+		assert_ok(version_each(f->version, offset, length, put_back, got, err));
+	}
+	assert_memory_equal(got, f->disk, DISK_BYTES);
+	free(got);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, begin, end)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    TEST(every_place_reads_back),
+	    TEST(a_crowd_reads_what_is_there),
+	    TEST(stretches_make_up_the_disk),
 	    TEST(what_is_outside_is_refused),
 	    TEST(extents_cover_the_disk_and_are_true),
 	    TEST(a_version_that_is_not_there_says_so),
