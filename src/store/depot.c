@@ -115,7 +115,8 @@ static int record_read(struct depot *d, int fd, const struct place *place, struc
 	    place->offset > PACK_MAX_BYTES)
 		return err_set(e, ERR_CORRUPT, "the index gives it an impossible place");
 	size_t n = RECORD_HEADER_BYTES + (size_t)place->stored_len;
-	uint8_t *bytes = xmalloc(n);
+	buf_reserve(stored, n);
+	uint8_t *bytes = stored->data + stored->len;
 	char *key = pack_key(&place->pack);
 	int result = fd ? fd_read_at(fd, bytes, n, place->offset, e)
 			: d->files->ops->read(d->files, key, place->offset, bytes, n, e);
@@ -123,10 +124,11 @@ static int record_read(struct depot *d, int fd, const struct place *place, struc
 		result = record_parse(bytes, n, r, e);
 	if (result == 0 && r->stored_len != place->stored_len)
 		result = err_set(e, ERR_CORRUPT, "the record has another size than the index says");
-	if (result == 0)
-		buf_add(stored, r->stored, r->stored_len);
+	if (result == 0) {
+		memmove(bytes, r->stored, r->stored_len);
+		stored->len += r->stored_len;
+	}
 	free(key);
-	free(bytes);
 	return result;
 }
 

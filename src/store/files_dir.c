@@ -26,7 +26,8 @@
 struct open_file {
 	char *key;
 	int fd;
-	uint64_t used; /* when, by dir.clock */
+	uint64_t used;	  /* when, by dir.clock */
+	unsigned readers; /* that read it now, without the mutex: it stays open */
 };
 
 struct dir {
@@ -199,17 +200,20 @@ out:
 	return result;
 }
 
-/* A descriptor of a file, kept open among those used last. */
-static int fd_of(struct dir *d, const char *key, struct err *e)
+/* A descriptor of a file. *held is it among those kept open, with one reader more; NULL when all of
+ * those are being read: then the descriptor is the caller's own. */
+static int fd_of(struct dir *d, const char *key, struct open_file **held, struct err *e)
 {
-	struct open_file *oldest = &d->open[0];
+	struct open_file *oldest = NULL;
 	for (size_t i = 0; i < OPEN_FILES_MAX; i++) {
 		struct open_file *o = &d->open[i];
 		if (o->key && strcmp(o->key, key) == 0) {
 			o->used = ++d->clock;
+			o->readers++;
+			*held = o;
 			return o->fd;
 		}
-		if (o->used < oldest->used)
+		if (o->readers == 0 && (!oldest || o->used < oldest->used))
 			oldest = o;
 	}
 	char *path = path_of(&d->base, key);
@@ -219,13 +223,14 @@ static int fd_of(struct dir *d, const char *key, struct err *e)
 	else if (fd < 0)
 		err_errno(e, errno, "cannot open %s", path);
 	free(path);
-	if (fd < 0)
-		return -1;
+	*held = fd < 0 ? NULL : oldest;
+	if (!*held)
+		return fd;
 	if (oldest->key) {
 		close(oldest->fd);
 		free(oldest->key);
 	}
-	*oldest = (struct open_file){xstrdup(key), fd, ++d->clock};
+	*oldest = (struct open_file){xstrdup(key), fd, ++d->clock, 1};
 	return fd;
 }
 
@@ -233,9 +238,19 @@ static int dir_read(struct files *f, const char *key, uint64_t offset, void *to,
 		    struct err *e)
 {
 	struct dir *d = (struct dir *)f;
+	struct open_file *held;
 	pthread_mutex_lock(&d->mutex);
-	int fd = fd_of(d, key, e);
-	int result = fd < 0 ? -1 : fd_read_at(fd, to, n, offset, e);
+	int fd = fd_of(d, key, &held, e);
+	pthread_mutex_unlock(&d->mutex);
+	if (fd < 0)
+		return -1;
+	int result = fd_read_at(fd, to, n, offset, e);
+	if (!held) {
+		close(fd);
+		return result;
+	}
+	pthread_mutex_lock(&d->mutex);
+	held->readers--;
 	pthread_mutex_unlock(&d->mutex);
 	return result;
 }
