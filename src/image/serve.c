@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,7 @@
 #define PLUGIN		 "nbdkit-godwit-plugin.so"
 #define START_TIMEOUT_MS 30000
 #define START_POLL_MS	 20
+#define GREETING_MS	 1000
 #define OVERLAY_MS	 60000
 
 char *serve_uri(const char *socket_path, const char *export_name)
@@ -77,10 +79,33 @@ static int set_address(struct sockaddr_un *address, const char *path, struct err
 	return 0;
 }
 
-static bool accepts(const struct sockaddr_un *address)
+static int dial(const struct sockaddr_un *address)
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	bool ok = fd >= 0 && connect(fd, (const struct sockaddr *)address, sizeof *address) == 0;
+
+	if (fd < 0 || connect(fd, (const struct sockaddr *)address, sizeof *address) == 0)
+		return fd;
+	close(fd);
+	return -1;
+}
+
+static bool accepts(const struct sockaddr_un *address)
+{
+	int fd = dial(address);
+
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0;
+}
+
+/* nbdkit listens before the plugin has opened its store, and greets after. */
+static bool greets(const struct sockaddr_un *address)
+{
+	char greeting[8];
+	int fd = dial(address);
+	struct pollfd wait = {fd, POLLIN, 0};
+	bool ok = fd >= 0 && poll(&wait, 1, GREETING_MS) == 1 &&
+		  recv(fd, greeting, sizeof greeting, MSG_WAITALL) == sizeof greeting;
 
 	if (fd >= 0)
 		close(fd);
@@ -93,7 +118,7 @@ static int wait_until_ready(pid_t pid, const struct sockaddr_un *address, const 
 	int64_t end = clock_mono_ms() + START_TIMEOUT_MS;
 	int status;
 
-	while (!accepts(address)) {
+	while (!greets(address)) {
 		int ended = process_wait(pid, START_POLL_MS, &status, e);
 
 		if (ended < 0)
