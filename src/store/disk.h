@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The file operations that durability of kind dir rests on: every change it makes to the disk goes
- * through one of these. Tests make the Nth of them fail, and from then on all, as a disk that dies.
+ * through one of these. Tests make the Nth of them fail, and from then on all, as a disk that dies;
+ * or they watch them, to build what a power cut could have left at any point.
  */
 #ifndef STORE_DISK_H
 #define STORE_DISK_H
@@ -23,6 +24,33 @@ struct disk_fault {
 
 /* NULL but in tests. */
 extern struct disk_fault *disk_fault;
+
+enum disk_op_kind {
+	DISK_CREATE,
+	DISK_WRITE,
+	DISK_TRUNCATE,
+	DISK_SYNC,
+	DISK_RENAME,
+	DISK_SYNC_DIR,
+	DISK_MAKE_DIR,
+	DISK_REMOVE,
+};
+
+/* An operation that succeeded. */
+struct disk_op {
+	enum disk_op_kind kind;
+	const char *path, *to; /* `to` of DISK_RENAME */
+	const void *data;      /* of DISK_WRITE */
+	uint64_t n, offset;    /* its size and place; the new size of DISK_TRUNCATE is n */
+};
+
+struct disk_watch {
+	void (*done)(void *context, const struct disk_op *op);
+	void *context;
+};
+
+/* NULL but in tests. */
+extern struct disk_watch *disk_watch;
 
 /* A new file that must not exist, open for reading and writing; its descriptor. */
 int disk_create(const char *path, struct err *e);
