@@ -8,7 +8,8 @@
 #define GROUP_MAX  64
 #define NODE_LEVEL 3 /* nodes are few and read often; zstd 3 saves a third of them */
 
-static const struct store_ops *const kinds[] = {&store_dir_ops, &store_memory_ops};
+static const struct store_ops *const kinds[] = {&store_dir_ops, &store_memory_ops,
+						&store_fault_ops};
 
 static const struct store_ops *kind_find(const char *word, size_t n)
 {

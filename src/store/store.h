@@ -55,7 +55,7 @@ struct store;
 
 /* Open a store. `where` is "kind:place" ("dir:/var/lib/godwit/store", "memory:"), a bare path
  * means dir. "dir:PATH?reserve=SIZE" keeps that much of the file system free instead of 1G; with
- * less a put is ERR_FULL. "memory:NAME" is shared by its openers in this process. With `create` a missing one is made. Read-only stores see what the writer committed,
+ * less a put is ERR_FULL. "memory:NAME" is shared by its openers in this process. "fault:N:WHERE" is WHERE with a call that fails. With `create` a missing one is made. Read-only stores see what the writer committed,
  * also later commits. ERR_BUSY when another writer holds it. */
 int store_open(const char *where, bool write, bool create, struct store **out, struct err *e);
 void store_close(struct store *s);

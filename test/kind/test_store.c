@@ -285,6 +285,8 @@ static void misuse_is_refused_in_words(void **state)
 	struct store *other;
 	expect_error(store_open(where, false, false, &other, &e), &e, ERR_NOT_FOUND);
 	expect_error(store_open("tape:x", false, false, &other, &e), &e, ERR_INVALID);
+	expect_error(store_open("fault:x", true, true, &other, &e), &e, ERR_INVALID);
+	expect_error(store_open("fault:1x:memory:", true, true, &other, &e), &e, ERR_INVALID);
 	struct store *s = opened(true, true), *reader = opened(false, false);
 	expect_error(store_open(where, true, false, &other, &e), &e, ERR_BUSY);
 	struct name name;
@@ -376,6 +378,102 @@ static void many_small_records(void **state)
 	free(have);
 }
 
+/* --- a call that fails --- */
+
+struct work_done {
+	uint64_t committed; /* numbers below are */
+	bool ref;
+};
+
+/* Puts, asks, reads, commits and sets references until a call fails. */
+static int work(const char *place, struct work_done *done, struct err *e)
+{
+	struct store *s;
+	struct buf node = {0}, plain = {0};
+	struct name name;
+	uint8_t bytes[100], have;
+	int result = -1, count = 0;
+	assert_ok(store_open(place, true, true, &s, err));
+	for (uint64_t i = 0; i < 6; i++) {
+		struct record r = {.codec = CODEC_RAW,
+				   .plain_len = sizeof bytes,
+				   .stored_len = sizeof bytes,
+				   .stored = bytes};
+		fill(bytes, sizeof bytes, i);
+		name_of(bytes, sizeof bytes, &r.name);
+		if (store_has(s, "red", &r.name, 1, &have, e) < 0 ||
+		    (!have && store_put(s, "red", &r, e) < 0))
+			goto out;
+		buf_clear(&plain);
+		if (store_get(s, &r.name, &plain, e) < 0)
+			goto out;
+		assert_memory_equal(plain.data, bytes, sizeof bytes);
+		buf_clear(&node);
+		buf_printf(&node, "node %d", (int)i);
+		if (store_put_node(s, &node, &name, e) < 0 || store_commit(s, NULL, e) < 0)
+			goto out;
+		done->committed = i + 1;
+	}
+	if (store_ref_set(s, "a.1", "new", 3, e) < 0)
+		goto out;
+	done->ref = true;
+	if (store_ref_set(s, "c", "x", 1, e) < 0 || store_ref_set(s, "c", NULL, 0, e) < 0 ||
+	    store_ref_set(s, "b-2_x", "", 0, e) < 0 || store_ref_each(s, count_refs, &count, e) < 0)
+		goto out;
+	assert_int_equal(count, 2);
+	result = 0;
+out:
+	store_close(s);
+	buf_release(&node);
+	buf_release(&plain);
+	return result;
+}
+
+static int find_ref(void *context, const char *ref, const uint8_t *data, size_t n)
+{
+	(void)data;
+	(void)n;
+	*(bool *)context |= strcmp(ref, "a.1") == 0;
+	return 0;
+}
+
+static void any_call_may_fail(void **state)
+{
+	(void)state;
+	unsigned failures = 0;
+	for (unsigned lost = 0; lost < 2; lost++) {
+		int result = -1;
+		for (unsigned number = 1; result < 0; number++) {
+			struct work_done done = {0};
+			struct err e = {0};
+			char place[400];
+			bool ref = false;
+			struct store *s = opened(true, true);
+			struct store *beside = opened(false, false);
+			store_close(s);
+			snprintf(place, sizeof place, "fault:%u%s:%s", number, lost ? "+" : "",
+				 where);
+			result = work(place, &done, &e);
+			if (result < 0) {
+				assert_int_equal(e.kind, ERR_IO);
+				failures++;
+			}
+			s = opened(true, false);
+			for (uint64_t i = 0; i < done.committed; i++)
+				expect_number(s, i);
+			assert_ok(store_ref_each(s, find_ref, &ref, err));
+			assert_true(ref || !done.ref);
+			store_close(s);
+			done = (struct work_done){0};
+			assert_ok(work(where, &done, err)); /* on what is there */
+			assert_int_equal(done.committed, 6);
+			store_close(beside);
+			assert_ok(file_remove_tree(scratch, err));
+		}
+	}
+	assert_true(failures >= 2 * 30);
+}
+
 #define EACH(test, kind)                                                                           \
 	{                                                                                          \
 #test, test, set_up, tear_down, (void *)(uintptr_t)(kind)                          \
@@ -398,6 +496,7 @@ int main(int argc, char **argv)
 		    EACH(a_reader_sees_later_commits, kind),
 		    EACH(misuse_is_refused_in_words, kind),
 		    EACH(nodes_are_put_under_their_name, kind),
+		    EACH(any_call_may_fail, kind),
 		    EACH(many_small_records, kind),
 		};
 		failed += cmocka_run_group_tests_name(kind, tests, NULL, NULL);

@@ -345,6 +345,47 @@ static void resumes_under_its_point(void **state)
 	store_close(store);
 }
 
+/* Whichever call to the store fails, the stream ends in words, and the same run under the same point
+ * goes on to the version it would have been. */
+static void a_store_may_fail_in_the_middle(void **state)
+{
+	struct store *store, *kept;
+	struct name root, other;
+	struct job j;
+	char where[64], run[32];
+	unsigned failures = 0;
+
+	(void)state;
+	assert_ok(store_open("memory:", true, true, &store, err));
+	job_init(&j, store, "whole", "p", NULL);
+	assert_ok(copy(&j, NULL, &root, err));
+	store_close(store);
+	for (unsigned number = 1; number < 2000; number += 1 + number / 2) {
+		struct err e = {0};
+
+		snprintf(where, sizeof where, "memory:fault-%u", number);
+		snprintf(run, sizeof run, "fault-%u", number);
+		assert_ok(store_open(where, true, true, &store, err));
+		store_close(store);
+		assert_ok(store_open(where, false, true, &kept, err));
+		snprintf(where, sizeof where, "fault:%u:memory:fault-%u", number, number);
+		assert_ok(store_open(where, true, false, &store, err));
+		job_init(&j, store, run, "p", NULL);
+		if (copy(&j, NULL, &other, &e) < 0) {
+			failures++;
+			assert_int_equal(e.kind, ERR_IO);
+			assert_int_equal(j.err.kind, ERR_IO);
+			job_init(&j, store, run, "p", NULL);
+			assert_ok(copy(&j, NULL, &other, err));
+		}
+		assert_memory_equal(&root, &other, sizeof root);
+		assert_reads_back(kept, &other);
+		store_close(store);
+		store_close(kept);
+	}
+	assert_true(failures >= 5);
+}
+
 /* --- a sender that lies --- */
 
 struct liar {
@@ -447,6 +488,7 @@ int main(void)
 	    cmocka_unit_test(full_copies),
 	    cmocka_unit_test(increments_equal_full_copies),
 	    cmocka_unit_test(resumes_under_its_point),
+	    cmocka_unit_test(a_store_may_fail_in_the_middle),
 	    cmocka_unit_test(lies_are_refused),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);
