@@ -25,7 +25,7 @@
 #include "wire/wire.h"
 
 #define PATIENCE_MIN_MS 1000
-#define PATIENCE_MAX_MS (3600ll * 1000)
+#define PATIENCE_MAX_MS (24 * 3600ll * 1000) /* what godwitd takes */
 
 static const char usage[] =
     "usage: godwit-worker boot --nbd SOCKET --scratch DIR --evidence DIR --patience MS [--no-ocr]\n"
