@@ -165,13 +165,30 @@ static void stop(struct judge *j, enum stop_weight weight, const char *what, con
 		 *quote ? "\"" : "");
 }
 
+/* systemd cuts long names in the middle to fit the console: "syst…ck on /dev/vda" is one that
+ * begins and ends so. */
+static bool same_unit(const char *whole, size_t n, const char *name, size_t name_length)
+{
+	const char *cut = memmem(name, name_length, "\xe2\x80\xa6", 3);
+	size_t head = cut ? (size_t)(cut - name) : 0, tail = cut ? name_length - head - 3 : 0;
+
+	if (!cut)
+		return n == name_length && memcmp(whole, name, n) == 0;
+	return n >= head + tail && memcmp(whole, name, head) == 0 &&
+	       memcmp(whole + n - tail, cut + 3, tail) == 0;
+}
+
 static void fail(struct judge *j, const char *name)
 {
 	size_t used = strlen(j->failed), n = strlen(name);
 
-	for (const char *at = j->failed; (at = strstr(at, name)); at++)
-		if ((at == j->failed || text_starts(at - 2, ", ")) && (!at[n] || at[n] == ','))
+	for (const char *at = j->failed, *end; *at; at = *end ? end + 2 : end) {
+		end = strstr(at, ", ");
+		end = end ? end : at + strlen(at);
+		if (same_unit(at, (size_t)(end - at), name, n) ||
+		    same_unit(name, n, at, (size_t)(end - at)))
 			return;
+	}
 	j->failed_count++;
 	if (used + n + 3 < sizeof j->failed)
 		snprintf(j->failed + used, sizeof j->failed - used, "%s%s", used ? ", " : "", name);

@@ -140,6 +140,23 @@ static void failed_units_degrade(void **state)
 	assert_int_equal(judge.failed_count, 3);
 }
 
+static void a_unit_whose_name_was_cut_is_counted_once(void **state)
+{
+	(void)state;
+	serial(1000,
+	       "[    5.1] systemd[1]: Dependency failed for local-fs.target - Local File "
+	       "Systems.\r\n"
+	       "[DEPEND] Dependency failed for loca\xe2\x80\xa6s.target - Local File Systems.\r\n"
+	       "[DEPEND] Dependency failed for syst\xe2\x80\xa6"
+	       "ck on /dev/vdb.\r\n"
+	       "[    5.2] systemd[1]: Dependency failed for systemd-fsck@vdb.service - Check on "
+	       "/dev/vdb.\r\n"
+	       "[DEPEND] Dependency failed for \xe2\x80\xa6.\r\n");
+	serial(3000, "web01 login: ");
+	assert_int_equal(tick(23000), VERDICT_DEGRADED);
+	assert_says("2 failed: local-fs.target - Local File Systems, ");
+}
+
 static void a_panic_decides_after_a_third_of_the_grace(void **state)
 {
 	(void)state;
@@ -574,6 +591,7 @@ int main(void)
 	    TEST(reaching_a_target_is_proof),
 	    TEST(banner_and_agent_are_proof),
 	    TEST(failed_units_degrade),
+	    TEST(a_unit_whose_name_was_cut_is_counted_once),
 	    TEST(a_panic_decides_after_a_third_of_the_grace),
 	    TEST(a_line_that_comes_in_pieces_is_quoted_whole),
 	    TEST(a_panic_after_proof_still_counts),
