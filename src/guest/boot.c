@@ -302,6 +302,7 @@ static int read_picture(struct test *t, struct err *e)
 static int look(struct test *t, struct err *e)
 {
 	bool moved;
+	char bytes[24];
 
 	if (disks_moved(t, &moved, e) < 0 || take_picture(t, e) < 0)
 		return -1;
@@ -310,14 +311,8 @@ static int look(struct test *t, struct err *e)
 		buf_add(&t->picture_before, t->picture.data, t->picture.len);
 		moved = t->unread = true;
 	}
-	if (moved) {
-		hear(t, WITNESS_MOVED, "", 0);
-	} else {
-		char bytes[24];
-
-		snprintf(bytes, sizeof bytes, "%llu", (unsigned long long)t->disk_bytes_read);
-		hear(t, WITNESS_STILL, bytes, strlen(bytes));
-	}
+	snprintf(bytes, sizeof bytes, "%llu", (unsigned long long)t->disk_bytes_read);
+	hear(t, moved ? WITNESS_MOVED : WITNESS_STILL, bytes, strlen(bytes));
 	return t->plan->ocr && t->unread ? read_picture(t, e) : 0;
 }
 

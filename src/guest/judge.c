@@ -12,7 +12,9 @@
  *  5. A guest that stands still for still_ms (screen, serial console and disks alike) and has read
  *     too little of its disks to have a system in memory is NOT_BOOTED: less than any kernel, or
  *     less than most and what is on the screen is a firmware's or a boot loader's.
- *  6. At the deadline without proof and without evidence it is UNPROVEN.
+ *  6. At the deadline without proof and without evidence it is UNPROVEN; but a guest that still
+ *     goes on (in the last still_ms its serial console spoke, or it read its disks) on a slow
+ *     machine is given up to JUDGE_PATIENCE_TIMES its patience.
  * A decision is never changed.
  */
 #include "guest/judge.h"
@@ -370,6 +372,13 @@ static uint64_t number_in(const char *text, size_t n)
 	return value;
 }
 
+static void hear_moved(struct judge *j, uint64_t bytes_read, int64_t now)
+{
+	if (bytes_read > j->bytes_read)
+		j->went_on_at = now ? now : 1;
+	j->bytes_read = bytes_read;
+}
+
 static void hear_still(struct judge *j, uint64_t bytes_read, int64_t now)
 {
 	const char *what = "it stopped before a system was loaded";
@@ -402,6 +411,14 @@ static enum verdict alive_verdict(const struct judge *j)
 	return j->failed_count ? VERDICT_DEGRADED : VERDICT_BOOTED;
 }
 
+static bool goes_on(const struct judge *j, int64_t now)
+{
+	int64_t patience = j->deadline - j->started;
+
+	return j->went_on_at && now - j->went_on_at < j->still_ms &&
+	       now < j->started + JUDGE_PATIENCE_TIMES * patience;
+}
+
 enum verdict judge_tick(struct judge *j, int64_t now)
 {
 	if (j->verdict != VERDICT_NONE)
@@ -414,8 +431,9 @@ enum verdict judge_tick(struct judge *j, int64_t now)
 	}
 	if (j->alive_at && (now - j->alive_at >= j->settle_ms || now >= j->deadline))
 		j->verdict = alive_verdict(j);
-	else if (now >= j->deadline)
+	else if (now >= j->deadline && !goes_on(j, now))
 		j->verdict = VERDICT_UNPROVEN;
+	j->ended = now;
 	return j->verdict;
 }
 
@@ -473,7 +491,10 @@ enum verdict judge_hear(struct judge *j, enum witness w, const char *text, size_
 	if (w != WITNESS_STILL && w != WITNESS_SCREEN)
 		j->still_since = 0;
 	switch (w) {
-	case WITNESS_SERIAL: hear_serial(j, text, n, now); break;
+	case WITNESS_SERIAL:
+		j->went_on_at = now ? now : 1;
+		hear_serial(j, text, n, now);
+		break;
 	case WITNESS_SCREEN: hear_screen(j, text, n, now); break;
 	case WITNESS_SSH:
 		text_clean(text, n, 80, &clean);
@@ -488,7 +509,7 @@ enum verdict judge_hear(struct judge *j, enum witness w, const char *text, size_
 	case WITNESS_SHUTDOWN: hear_shutdown(j, now); break;
 	case WITNESS_PANIC: stop(j, STOP_PANIC, "the guest panicked", "", false, now); break;
 	case WITNESS_CRASH: hear_crash(j, text, n, now); break;
-	case WITNESS_MOVED: break;
+	case WITNESS_MOVED: hear_moved(j, number_in(text, n), now); break;
 	case WITNESS_STILL: hear_still(j, number_in(text, n), now); break;
 	}
 	buf_release(&clean);
@@ -517,7 +538,7 @@ void judge_sentence(const struct judge *j, char *out, size_t size)
 			 j->failed_count ? "; failed: " : "", j->failed);
 		break;
 	case VERDICT_UNPROVEN:
-		duration_text(j->deadline - j->started, when);
+		duration_text(j->ended - j->started, when);
 		last_words(j, last, sizeof last);
 		snprintf(out, size,
 			 "Unproven: within %s neither a sign of life nor of a stop was seen%s%s%s; "

@@ -36,14 +36,18 @@ enum witness {
 	WITNESS_SHUTDOWN, /* the guest powered off */
 	WITNESS_PANIC,	  /* QEMU's panic event */
 	WITNESS_CRASH,	  /* QEMU ended by itself; text: why */
-	WITNESS_MOVED,	  /* since the last look the screen or a disk has moved */
-	WITNESS_STILL,	  /* neither did; text: bytes read of the disks so far, in decimal */
+	WITNESS_MOVED,	  /* since the last look the screen or a disk has moved, */
+	WITNESS_STILL, /* neither did; text of both: bytes read of the disks so far, in decimal */
 };
 
-#define JUDGE_TAIL_BYTES 8192
+#define JUDGE_TAIL_BYTES     8192
+#define JUDGE_PATIENCE_TIMES 3 /* a guest that visibly goes on is given so often its patience */
 
 struct judge {
 	int64_t started, deadline; /* ms, same clock as `now` */
+	int64_t ended;		   /* when it was decided */
+	int64_t went_on_at;	   /* when the serial console spoke or a disk was read; 0: never */
+	uint64_t bytes_read;	   /* of the disks, so far */
 	int64_t settle_ms;	   /* after proof of life, wait so long for signs of failure */
 	int64_t grace_ms;	   /* evidence of a stop must stand so long without proof of life */
 	int64_t still_ms;    /* standing still for so long before a kernel was read is a stop */

@@ -71,7 +71,7 @@ static int run_worker(struct boot_slot *slot, const struct image_row *image, con
 		struct process_fd fds[] = {{in, 0}};
 		struct process_plan plan = {
 		    .argv = argv, .fds = fds, .fd_count = 1, .log_file = log};
-		r = process_run(&plan, patience + WORKER_GRACE_MS, WORKER_OUT_BYTES, &out, e);
+		r = process_run(&plan, patience * JUDGE_PATIENCE_TIMES + WORKER_GRACE_MS, WORKER_OUT_BYTES, &out, e);
 	}
 	if (r >= 0) {
 		parse_outcome(buf_str(&out), o);

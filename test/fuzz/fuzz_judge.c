@@ -31,7 +31,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 		data += length;
 		n -= length;
 	}
-	judge_tick(&j, now + 60000);
+	judge_tick(&j, now + 60000 * JUDGE_PATIENCE_TIMES);
 	assert(j.verdict != VERDICT_NONE);
 	judge_sentence(&j, sentence, sizeof sentence);
 	assert(strlen(sentence) > 0 && !strchr(sentence, 0x1b) && !strchr(sentence, '\n'));

@@ -449,6 +449,37 @@ static void silence_is_unproven(void **state)
 	assert_says("some firmware");
 }
 
+static void a_slow_guest_that_goes_on_is_waited_for(void **state)
+{
+	int64_t at = 0;
+
+	(void)state;
+	for (; at < PATIENCE_MS + 60000; at += 20000)
+		assert_int_equal(serial(at, "[  OK  ] Started something.\r\n"), VERDICT_NONE);
+	serial(at, "web01 login: ");
+	assert_int_equal(tick(at), VERDICT_BOOTED);
+	assert_says("after 6 min");
+	end(state);
+	begin(state);
+	for (at = 0; at < PATIENCE_MS + 60000; at += 20000) { /* a silent one that reads */
+		char bytes[24];
+
+		snprintf(bytes, sizeof bytes, "%lld", (long long)at);
+		assert_int_equal(hear(at, WITNESS_MOVED, bytes), VERDICT_NONE);
+	}
+	end(state);
+	begin(state);
+	for (at = 0; at < PATIENCE_MS; at += 20000) /* one that only shows the time */
+		hear(at, WITNESS_MOVED, "1000000");
+	assert_int_equal(tick(PATIENCE_MS), VERDICT_UNPROVEN);
+	end(state);
+	begin(state);
+	for (at = 0; at < 3 * PATIENCE_MS; at += 20000)
+		assert_int_equal(serial(at, "Restarting the same thing.\r\n"), VERDICT_NONE);
+	assert_int_equal(tick(3 * PATIENCE_MS), VERDICT_UNPROVEN);
+	assert_says("within 15 min");
+}
+
 static void late_proof_counts_at_the_deadline(void **state)
 {
 	(void)state;
@@ -612,6 +643,7 @@ int main(void)
 	    TEST(one_reset_is_forgiven),
 	    TEST(power_off_and_crash),
 	    TEST(silence_is_unproven),
+	    TEST(a_slow_guest_that_goes_on_is_waited_for),
 	    TEST(late_proof_counts_at_the_deadline),
 	    TEST(text_is_cleaned),
 	    TEST(hostile_text_is_bounded),
