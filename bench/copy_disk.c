@@ -2,10 +2,11 @@
 /*
  * The copying half of godwit on one raw file, without service or hypervisor, for the benchmarks:
  *   copy_disk STORE DISK [ROOT [CHANGED]]
- * DISK is served by nbdkit; sender and receiver run in this process as they do in two. ROOT is the
+ * DISK is read as a file, or with NBD=1 served by nbdkit; sender and receiver run in this process as they do in two. ROOT is the
  * base version, CHANGED a file of "offset length" lines; without it everything is read. Prints the
  * root and the counters.
  */
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -42,6 +43,34 @@ static int dial(const char *path)
 	}
 	fprintf(stderr, "copy_disk: nbdkit does not answer\n");
 	exit(1);
+}
+
+struct nbd {
+	pid_t pid;
+	int fds[2];
+};
+
+static void nbd_start(struct nbd *nbd, const char *dir, const char *disk, struct copy_source *from)
+{
+	struct err e = {0};
+	char *socket_path = xasprintf("%s/nbd", dir);
+	const char *nbdkit[] = {"nbdkit", "-f", "-U", socket_path, "-r", "file", disk, NULL};
+	struct process_plan plan = {.argv = nbdkit};
+	check(process_start(&plan, &nbd->pid, &e), &e);
+	for (int i = 0; i < 2; i++)
+		nbd->fds[i] = dial(socket_path);
+	from->nbd_fds = nbd->fds;
+	from->nbd_count = 2;
+	from->export_name = "";
+}
+
+static void nbd_stop(struct nbd *nbd)
+{
+	if (!nbd->pid)
+		return;
+	close(nbd->fds[0]); /* nbdkit ends only after its clients */
+	close(nbd->fds[1]);
+	process_stop(nbd->pid, 1000);
 }
 
 struct receiver {
@@ -82,18 +111,15 @@ int main(int argc, char **argv)
 	char dir[] = "/tmp/copy_disk.XXXXXX";
 	if (!mkdtemp(dir))
 		return 1;
-	char *socket_path = xasprintf("%s/nbd", dir);
-	const char *nbdkit[] = {"nbdkit", "-f", "-U", socket_path, "-r", "file", argv[2], NULL};
-	struct process_plan plan = {.argv = nbdkit};
-	pid_t pid;
-	check(process_start(&plan, &pid, &e), &e);
 	struct receiver r = {.job = {.group = "bench",
 				     .run_id = "bench",
 				     .point = dir,
 				     .size_bytes = (uint64_t)st.st_size,
 				     .journal_dir = dir}};
 	check(store_open(argv[1], true, true, &r.store, &e), &e);
-	struct copy_source from = {.export_name = "", .nbd_count = 2, .full = true};
+	const char *level = getenv("LEVEL"); /* of zstd, else the default */
+	struct nbd nbd = {.pid = 0};
+	struct copy_source from = {.full = true, .level = level ? atoi(level) : 0};
 	struct extents changed = {0};
 	if (argc > 3 && !name_parse(argv[3], &r.job.base_root))
 		return 2;
@@ -105,8 +131,11 @@ int main(int argc, char **argv)
 		from.changed = &changed;
 		from.full = false;
 	}
-	int fds[2] = {dial(socket_path), dial(socket_path)}, pair[2];
-	from.nbd_fds = fds;
+	if (getenv("NBD"))
+		nbd_start(&nbd, dir, argv[2], &from);
+	else
+		from.file_fd = open(argv[2], O_RDONLY | O_CLOEXEC);
+	int pair[2];
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
 		return 1;
 	r.fd = pair[0];
@@ -126,9 +155,7 @@ int main(int argc, char **argv)
 	       (long long)r.progress.chunks, (long long)r.progress.chunks_new);
 	stream_close(to);
 	store_close(r.store);
-	close(fds[0]); /* nbdkit ends only after its clients */
-	close(fds[1]);
-	process_stop(pid, 1000);
+	nbd_stop(&nbd);
 	check(file_remove_tree(dir, &e), &e);
 	return 0;
 }

@@ -30,7 +30,8 @@
 
 struct copy_source {
 	const int *nbd_fds; /* connected sockets of one export; more than one where it may */
-	unsigned nbd_count;
+	unsigned nbd_count; /* 0: the disk is a local file or block device … */
+	int file_fd;	    /* … open for reading, which nobody writes meanwhile */
 	const char *export_name;
 	const char *dirty_context;     /* or NULL */
 	const struct extents *changed; /* or NULL; used when dirty_context is NULL */

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The receiving half of a copy: invariants in copy.h. */
-#include "copy/copy.h"
-
 #include <endian.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -9,57 +7,12 @@
 
 #include "base/clock.h"
 #include "base/limits.h"
-#include "block/tree.h"
-#include "copy/journal.h"
-#include "copy/wanted.h"
+#include "copy/receive.h"
 #include "wire/wire.h"
 
-#define OPEN_MAX	16   /* regions a sender may have begun */
 #define JOURNAL_WAIT_MS 5000 /* for an earlier stream of the disk to notice that it is over */
 #define LINGER_MS	1000
 #define DURABLE_IN_ONE	8192
-
-/* A region whose ops came and whose chunks have not all. */
-struct open_region {
-	bool used;
-	uint64_t number;
-	struct ops ops;
-	struct runs runs;	/* what it becomes */
-	const struct op **data; /* the OP_DATA of ops, in order */
-	uint8_t *need;		/* one bit each: asked for and not come */
-	uint32_t data_count;
-	uint32_t missing; /* distinct names not there yet, whoever was asked for them */
-};
-
-struct receiver {
-	struct store *store;
-	const struct copy_intake *job;
-	struct stream *from;
-	copy_note_fn *note;
-	void *context;
-
-	struct journal journal;
-	bool has_base, inherits, has_layout;
-	struct disk_root base;
-	struct layout layout;
-	uint64_t regions;
-	struct name *pages; /* of this version, by region */
-	uint8_t *done;	    /* bit: durable, or to be with the next commit */
-	uint32_t branch;    /* of the base, decoded; UINT32_MAX: none */
-	struct name branch_pages[TREE_FANOUT];
-
-	struct open_region open[OPEN_MAX];
-	struct wanted wanted;
-	struct buf group; /* u64 each: regions of the next commit */
-	int64_t group_bytes, group_since_ms;
-	int64_t bytes_stored;
-	struct buf plain, node;
-};
-
-static bool bit(const uint8_t *bits, uint64_t i)
-{
-	return bits[i / 8] >> i % 8 & 1;
-}
 
 /* --- beginning --- */
 
@@ -183,56 +136,6 @@ static int take_layout(struct receiver *r, const struct door_layout *m, struct e
 	return 0;
 }
 
-/* --- the base --- */
-
-static int base_page_name(struct receiver *r, uint64_t region, struct name *out, struct err *e)
-{
-	uint32_t branch = region / TREE_FANOUT, count = 0;
-	const struct name *name;
-
-	memset(out, 0, sizeof *out);
-	if (!r->inherits)
-		return 0;
-	name = &r->base.branches[branch];
-	if (r->branch != branch) {
-		memset(r->branch_pages, 0, sizeof r->branch_pages);
-		buf_clear(&r->node);
-		if (!name_is_zero(name) &&
-		    (store_get(r->store, name, &r->node, e) ||
-		     branch_decode(r->node.data, r->node.len, r->branch_pages, &count, e)))
-			return err_prefix(e, "the version this disk grew from");
-		r->branch = branch;
-	}
-	*out = r->branch_pages[region % TREE_FANOUT];
-	return 0;
-}
-
-/* The runs of a region in the base: without one, or where it is zero, one run of zeroes. */
-static int base_runs(struct receiver *r, uint64_t region, uint32_t blocks, struct runs *out,
-		     struct err *e)
-{
-	struct name page;
-	uint32_t has;
-
-	if (base_page_name(r, region, &page, e))
-		return -1;
-	if (name_is_zero(&page)) {
-		runs_push(out, RUN_ZERO, blocks, NULL);
-		return 0;
-	}
-	buf_clear(&r->node);
-	if (store_get(r->store, &page, &r->node, e) ||
-	    page_decode(r->node.data, r->node.len, out, &has, e))
-		return err_prefix(e, "region %" PRIu64 " of the version this disk grew from",
-				  region);
-	if (has != blocks)
-		return err_set(e, ERR_CORRUPT,
-			       "region %" PRIu64
-			       " of the version this disk grew from has %u blocks, not %u",
-			       region, has, blocks);
-	return 0;
-}
-
 static int check_region(struct receiver *r, int64_t region, uint32_t *blocks, struct err *e)
 {
 	uint64_t offset;
@@ -260,7 +163,7 @@ static int tell_outline(struct receiver *r, const struct door_outline *m, struct
 		return -1;
 	if (!r->inherits)
 		return err_set(e, ERR_INVALID, "there is no base to tell the outline of");
-	if (base_runs(r, m->region, blocks, &runs, e))
+	if (receive_base_runs(r, m->region, blocks, &runs, e))
 		goto out;
 	runs_outline_encode(&runs, &body);
 	bytes_set(&answer.runs, body.data, body.len);
@@ -312,15 +215,6 @@ static int64_t commit_due_ms(const struct receiver *r)
 	return r->group_bytes >= (int64_t)COMMIT_GROUP_BYTES || left < 0 ? 0 : left;
 }
 
-static int put_node(struct receiver *r, const struct buf *node, struct name *out, struct err *e)
-{
-	int added = store_put_node(r->store, node, out, e);
-
-	if (added > 0)
-		r->bytes_stored += node->len;
-	return added < 0 ? -1 : 0;
-}
-
 /* --- regions --- */
 
 static void region_release(struct open_region *o)
@@ -340,8 +234,7 @@ static bool runs_all_zero(const struct runs *runs)
 	return true;
 }
 
-/* Every chunk of the region is there: its page is put, and it belongs to the next commit. */
-static int region_whole(struct receiver *r, struct open_region *o, struct err *e)
+int receive_region_whole(struct receiver *r, struct open_region *o, struct err *e)
 {
 	struct name page = {{0}};
 	struct buf node = {0};
@@ -349,7 +242,7 @@ static int region_whole(struct receiver *r, struct open_region *o, struct err *e
 
 	if (!runs_all_zero(&o->runs)) {
 		page_encode(&o->runs, runs_blocks(&o->runs), &node);
-		if (put_node(r, &node, &page, e)) {
+		if (receive_put_node(r, &node, &page, e)) {
 			buf_release(&node);
 			return -1;
 		}
@@ -366,7 +259,7 @@ static int region_whole(struct receiver *r, struct open_region *o, struct err *e
 	return 0;
 }
 
-static struct open_region *find_open(struct receiver *r, int64_t number)
+struct open_region *receive_find_open(struct receiver *r, int64_t number)
 {
 	for (unsigned i = 0; i < OPEN_MAX; i++)
 		if (r->open[i].used && r->open[i].number == (uint64_t)number)
@@ -434,7 +327,7 @@ static int take_region(struct receiver *r, const struct door_region *m, struct e
 
 	if (check_region(r, m->region, &blocks, e))
 		return -1;
-	if (bit(r->done, m->region) || find_open(r, m->region))
+	if (bit(r->done, m->region) || receive_find_open(r, m->region))
 		return err_set(e, ERR_INVALID, "region %" PRId64 " was sent twice", m->region);
 	o = new_open(r);
 	if (!o)
@@ -442,7 +335,7 @@ static int take_region(struct receiver *r, const struct door_region *m, struct e
 			       OPEN_MAX);
 	*o = (struct open_region){.used = true, .number = (uint64_t)m->region};
 	if (ops_decode(m->ops.data, m->ops.len, &o->ops, e) ||
-	    base_runs(r, m->region, blocks, &base, e) ||
+	    receive_base_runs(r, m->region, blocks, &base, e) ||
 	    ops_apply(&base, &o->ops, blocks, &o->runs, e)) {
 		err_prefix(e, "region %" PRId64, m->region);
 		goto out;
@@ -450,124 +343,9 @@ static int take_region(struct receiver *r, const struct door_region *m, struct e
 	list_data(o);
 	if (ask(r, o, e))
 		goto out;
-	result = o->missing ? 0 : region_whole(r, o, e);
+	result = o->missing ? 0 : receive_region_whole(r, o, e);
 out:
 	runs_release(&base);
-	return result;
-}
-
-/* --- chunks --- */
-
-static void one_less(void *context, void *waiter)
-{
-	struct open_region *o = waiter;
-
-	(void)context;
-	o->missing--;
-}
-
-/* Decompress within bounds, hash, put: invariant 5. */
-static int put_chunk(struct receiver *r, const struct door_chunk *m, const struct op *op,
-		     struct err *e)
-{
-	struct record record = {.name = op->name,
-				.codec = (uint16_t)m->codec,
-				.kind = RECORD_CHUNK,
-				.plain_len = (uint32_t)m->plain_len,
-				.stored_len = (uint32_t)m->stored.len,
-				.stored = m->stored.data};
-	struct name name;
-	int added;
-
-	if (m->codec > CODEC_LZ4 || m->plain_len > CHUNK_MAX_BYTES ||
-	    m->plain_len != (int64_t)op->count * BLOCK_BYTES || m->stored.len == 0 ||
-	    m->stored.len > (size_t)m->plain_len)
-		return err_set(e, ERR_INVALID,
-			       "a chunk of region %" PRId64 " has %" PRId64
-			       " bytes where %u were announced, or an unknown codec",
-			       m->region, m->plain_len, op->count * BLOCK_BYTES);
-	buf_clear(&r->plain);
-	if (record_unpack(&record, &r->plain, e)) {
-		if (e)
-			e->kind = ERR_INVALID;
-		return err_prefix(e, "a chunk of region %" PRId64, m->region);
-	}
-	name_of(r->plain.data, r->plain.len, &name);
-	if (name_compare(&name, &op->name) != 0)
-		return err_set(e, ERR_DENIED,
-			       "wrong content under a name in region %" PRId64
-			       ": the sender is broken or lies",
-			       m->region);
-	added = store_put(r->store, r->job->group, &record, e);
-	if (added > 0)
-		r->bytes_stored += record.stored_len;
-	r->group_bytes += record.stored_len;
-	return added < 0 ? -1 : 0;
-}
-
-static int take_chunk(struct receiver *r, const struct door_chunk *m, struct err *e)
-{
-	struct open_region *o = find_open(r, m->region);
-	const struct op *op;
-
-	if (!o || m->index >= o->data_count || !bit(o->need, m->index))
-		return err_set(e, ERR_INVALID,
-			       "a chunk of region %" PRId64 " was sent that nobody asked for",
-			       m->region);
-	op = o->data[m->index];
-	if (put_chunk(r, m, op, e))
-		return -1;
-	o->need[m->index / 8] &= ~(1u << m->index % 8);
-	wanted_came(&r->wanted, &op->name, one_less, r);
-	for (unsigned i = 0; i < OPEN_MAX; i++)
-		if (r->open[i].used && r->open[i].missing == 0 && region_whole(r, &r->open[i], e))
-			return -1;
-	return 0;
-}
-
-/* --- the end --- */
-
-static int put_branch(struct receiver *r, uint32_t branch, struct name *out, struct err *e)
-{
-	uint64_t first = (uint64_t)branch * TREE_FANOUT, left = r->regions - first;
-	uint32_t count = left < TREE_FANOUT ? left : TREE_FANOUT;
-	bool zero = true;
-	struct buf node = {0};
-	int result;
-
-	for (uint32_t i = 0; i < count; i++) {
-		struct name *page = &r->pages[first + i];
-
-		if (!bit(r->done, first + i) && base_page_name(r, first + i, page, e))
-			return -1;
-		zero &= name_is_zero(page);
-	}
-	memset(out, 0, sizeof *out);
-	if (zero)
-		return 0;
-	branch_encode(r->pages + first, count, &node);
-	result = put_node(r, &node, out, e);
-	buf_release(&node);
-	return result;
-}
-
-static int put_root(struct receiver *r, struct name *out, struct err *e)
-{
-	struct disk_root root = {.layout = r->layout,
-				 .cutter_version = CUTTER_VERSION,
-				 .branch_count = (r->regions + TREE_FANOUT - 1) / TREE_FANOUT};
-	struct buf node = {0};
-	int result = -1;
-
-	root.branches = xcalloc(root.branch_count, sizeof *root.branches);
-	for (uint32_t i = 0; i < root.branch_count; i++)
-		if (put_branch(r, i, &root.branches[i], e))
-			goto out;
-	disk_root_encode(&root, &node);
-	result = put_node(r, &node, out, e);
-out:
-	disk_root_release(&root);
-	buf_release(&node);
 	return result;
 }
 
@@ -585,7 +363,7 @@ static int finish(struct receiver *r, struct err *e)
 				       "region %" PRIu64
 				       " names content that this sender never sent",
 				       r->open[i].number);
-	if (commit(r, e) || put_root(r, &root, e) || store_commit(r->store, NULL, e))
+	if (commit(r, e) || receive_put_root(r, &root, e) || store_commit(r->store, NULL, e))
 		return -1;
 	bytes_set(&finished.root, root.bytes, NAME_BYTES);
 	finished.bytes_stored = r->bytes_stored;
@@ -614,13 +392,13 @@ static int take_fault(const struct door_fault *m, struct err *e)
 		       m->text ? m->text : "the sender gave no reason");
 }
 
-static int take_message(struct receiver *r, uint16_t type, const union message *m, struct err *e)
+static int take_message(struct receiver *r, uint16_t type, union message *m, struct err *e)
 {
 	switch (type) {
 	case DOOR_LAYOUT: return take_layout(r, &m->layout, e);
 	case DOOR_OUTLINE_WANTED: return tell_outline(r, &m->outline, e);
 	case DOOR_REGION: return take_region(r, &m->region, e);
-	case DOOR_CHUNK: return take_chunk(r, &m->chunk, e);
+	case DOOR_CHUNK: return receive_chunk_take(r, &m->chunk, e);
 	case DOOR_PROGRESS:
 		if (r->note && r->note(r->context, &m->progress, NULL))
 			return err_set(e, ERR_CONFLICT, "the run was given up");
@@ -657,6 +435,8 @@ static int one_message(struct receiver *r, struct buf *body, struct err *e)
 		return -1;
 	if (got == 0)
 		return err_set(e, ERR_UNAVAILABLE, "the sender went away");
+	if (type != DOOR_CHUNK && type != DOOR_PROGRESS && receive_chunk_flush(r, e))
+		return -1;
 	if (type == DOOR_FINISH)
 		return finish(r, e) ? -1 : 1;
 	shape = shape_here(type);
@@ -677,10 +457,13 @@ static int converse(struct receiver *r, struct err *e)
 
 	while (result == 0) {
 		int64_t due = commit_due_ms(r);
-		int ready = due > 0 ? stream_wait(r->from, due, e) : 0;
+		/* Chunks are gathered as long as more of them are there already. */
+		int ready = due > 0 ? stream_wait(r->from, r->batch_count ? 0 : due, e) : 0;
 
 		if (ready < 0)
 			result = -1;
+		else if (ready == 0 && r->batch_count)
+			result = receive_chunk_flush(r, e);
 		else if (ready == 0 && clock_mono_ms() - heard > LEASE_MS)
 			result = err_set(e, ERR_UNAVAILABLE, "the sender has said nothing for %d s",
 					 LEASE_MS / 1000);
@@ -721,7 +504,7 @@ int copy_receive(struct store *store, const struct copy_intake *job, struct stre
 	result = converse(r, &why);
 	if (result) {
 		/* What is whole stays: the next stream of this point goes on from there. */
-		if (why.kind == ERR_UNAVAILABLE)
+		if (why.kind == ERR_UNAVAILABLE && receive_chunk_flush(r, NULL) == 0)
 			commit(r, NULL);
 		if (frame_fault(from, &why, NULL) == 0)
 			linger(from);
@@ -734,7 +517,7 @@ int copy_receive(struct store *store, const struct copy_intake *job, struct stre
 	journal_close(&r->journal);
 	disk_root_release(&r->base);
 	buf_release(&r->group);
-	buf_release(&r->plain);
+	receive_chunk_release(r);
 	buf_release(&r->node);
 	free(r->pages);
 	free(r->done);

@@ -351,14 +351,12 @@ static void slot_clear(struct slot *slot)
 	slot->data_count = slot->next_pack = 0;
 }
 
-/* Give the region's memory back; under the lock. */
+/* The region was sent; under the lock. */
 static void slot_free(struct sender *s, struct slot *slot)
 {
 	s->progress.chunks += slot->data_count;
 	s->progress.bytes_done += (int64_t)slot->work;
-	s->cost_in_use -= slot->cost;
-	slot_clear(slot);
-	madvise(slot->data, REGION_BYTES, MADV_DONTNEED);
+	slot_clear(slot); /* its memory is kept for the next region: new pages cost time */
 	slot->state = SLOT_FREE;
 	pthread_cond_broadcast(&s->changed);
 }

@@ -35,9 +35,9 @@ struct slot {
 	enum slot_state state;
 	uint64_t order; /* the oldest goes first */
 	uint64_t region;
-	uint8_t *data; /* REGION_BYTES mapped; holes cost nothing */
-	uint64_t cost; /* bytes of it that may be touched */
-	uint64_t work; /* bytes that count as done with it */
+	uint8_t *data;	   /* REGION_BYTES mapped; holes cost nothing */
+	uint64_t resident; /* bytes of it that may be in memory, also while it is free */
+	uint64_t work;	   /* bytes that count as done with it */
 	struct ops ops;
 	struct slot_chunk *chunks; /* of each OP_DATA */
 	uint32_t data_count;
@@ -58,7 +58,7 @@ struct sender {
 	pthread_mutex_t lock; /* of all below, and of the slots' states */
 	pthread_cond_t changed;
 	struct slot slots[SLOTS];
-	uint64_t next_order, cost_in_use;
+	uint64_t next_order;
 	bool read_all, sent_all, stop, finished, answered_all;
 	struct err why; /* kind not ERR_NONE: the first failure */
 	uint64_t outline_region;

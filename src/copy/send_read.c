@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/limits.h"
 #include "block/tree.h"
@@ -70,6 +71,54 @@ static uint64_t piece_cost(const struct sender *s, const struct piece *p)
 	return cost;
 }
 
+static uint64_t resident_of(const struct sender *s, bool free_slots)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < SLOTS; i++)
+		if ((s->slots[i].state == SLOT_FREE) == free_slots)
+			sum += s->slots[i].resident;
+	return sum;
+}
+
+static void slot_drop(struct slot *slot)
+{
+	madvise(slot->data, REGION_BYTES, MADV_DONTNEED);
+	slot->resident = 0;
+}
+
+/* The free slot with most memory, if there is one and memory for `cost` bytes. */
+static struct slot *slot_free_for(struct sender *s, uint64_t cost)
+{
+	uint64_t held = resident_of(s, false);
+	struct slot *best = NULL;
+
+	if (held > 0 && held + cost > LIMIT_MEMORY_PER_DISK_BYTES)
+		return NULL;
+	for (unsigned i = 0; i < SLOTS; i++)
+		if (s->slots[i].state == SLOT_FREE &&
+		    (!best || s->slots[i].resident > best->resident))
+			best = &s->slots[i];
+	return best;
+}
+
+/* Make `slot`, not free any more, hold `cost` bytes more, and all slots together no more than the
+ * limit. */
+static void slot_fit(struct sender *s, struct slot *slot, uint64_t cost)
+{
+	uint64_t held = resident_of(s, false) - slot->resident, most = LIMIT_MEMORY_PER_DISK_BYTES;
+
+	if (slot->resident + cost > REGION_BYTES)
+		slot->resident = REGION_BYTES - cost;
+	if (held + slot->resident + cost > most)
+		slot_drop(slot);
+	slot->resident += cost;
+	for (unsigned i = 0; i < SLOTS; i++)
+		if (s->slots[i].state == SLOT_FREE &&
+		    held + slot->resident + resident_of(s, true) > most)
+			slot_drop(&s->slots[i]);
+}
+
 /* Wait for a free slot and for memory; NULL when the copy was given up. */
 static struct slot *slot_take(struct sender *s, const struct piece *p)
 {
@@ -77,24 +126,15 @@ static struct slot *slot_take(struct sender *s, const struct piece *p)
 	struct slot *slot = NULL;
 
 	pthread_mutex_lock(&s->lock);
-	while (!s->stop && !slot) {
-		bool room = s->cost_in_use == 0 ||
-			    s->cost_in_use + cost <= LIMIT_MEMORY_PER_DISK_BYTES;
-
-		for (unsigned i = 0; room && !slot && i < SLOTS; i++)
-			if (s->slots[i].state == SLOT_FREE)
-				slot = &s->slots[i];
-		if (!slot)
-			pthread_cond_wait(&s->changed, &s->lock);
-	}
+	while (!s->stop && !(slot = slot_free_for(s, cost)))
+		pthread_cond_wait(&s->changed, &s->lock);
 	if (s->stop)
 		slot = NULL;
 	if (slot) {
 		slot->state = SLOT_READING;
 		slot->order = s->next_order++;
 		slot->region = p->region;
-		slot->cost = cost;
-		s->cost_in_use += cost;
+		slot_fit(s, slot, cost);
 	}
 	pthread_mutex_unlock(&s->lock);
 	return slot;
@@ -131,6 +171,8 @@ static int cut_whole(struct sender *s, const struct piece *p, struct slot *slot,
 
 	if (source_read(s->source, p->offset, &p->data, slot->data, e))
 		return -1;
+	/* A short last block counts as filled up with zeroes. */
+	memset(slot->data + p->length, 0, (uint64_t)p->blocks * BLOCK_BYTES - p->length);
 	count_read(s, extents_total(&p->data));
 	cut_region(slot->data, p->blocks, &p->data, &runs);
 	name_runs(slot->data, &runs);

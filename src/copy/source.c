@@ -20,7 +20,8 @@
 struct source {
 	struct nbd_handle *handles[SOURCE_HANDLES_MAX];
 	unsigned in_flight[SOURCE_HANDLES_MAX];
-	unsigned count;
+	unsigned count; /* 0: it is a file */
+	int fd;
 	uint64_t size;
 	bool has_allocation, has_dirty;
 	char *dirty_context;
@@ -87,14 +88,36 @@ static int learn(struct source *s, const struct copy_source *from, struct err *e
 	return 0;
 }
 
+static int file_open(struct source *s, int fd, struct err *e)
+{
+	off_t size = lseek(fd, 0, SEEK_END); /* right for block devices too */
+
+	if (size < 0)
+		return err_errno(e, errno, "cannot learn the size of the disk");
+	if (size < (off_t)LIMIT_DISK_MIN_BYTES || size > (off_t)LIMIT_DISK_MAX_BYTES)
+		return err_set(e, ERR_INVALID,
+			       "the disk has %lld bytes; a disk has from 512 bytes to 64 TiB",
+			       (long long)size);
+	s->fd = fd;
+	s->size = (uint64_t)size;
+	posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL); /* a hint: nothing hangs on it */
+	return 0;
+}
+
 int source_open(const struct copy_source *from, struct source **out, struct err *e)
 {
 	struct source *s = xcalloc(1, sizeof *s);
 
-	if (from->nbd_count == 0 || from->nbd_count > SOURCE_HANDLES_MAX) {
-		err_set(e, ERR_INVALID, "a disk is read through 1 to %d connections, not %u",
+	if (from->nbd_count > SOURCE_HANDLES_MAX) {
+		err_set(e, ERR_INVALID, "a disk is read through at most %d connections, not %u",
 			SOURCE_HANDLES_MAX, from->nbd_count);
 		goto fail;
+	}
+	if (from->nbd_count == 0) {
+		if (file_open(s, from->file_fd, e))
+			goto fail;
+		*out = s;
+		return 0;
 	}
 	if (!from->full)
 		s->dirty_context = xstrdup(from->dirty_context);
@@ -235,12 +258,49 @@ static int ask(struct source *s, unsigned handle, uint64_t offset, uint32_t leng
 	return 0;
 }
 
+static int file_read_all(const struct source *s, uint64_t offset, uint64_t length, uint8_t *to,
+			 struct err *e)
+{
+	while (length) {
+		ssize_t got = pread(s->fd, to, length, (off_t)offset);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			return err_errno(e, errno, "the disk cannot be read near byte %llu",
+					 (unsigned long long)offset);
+		if (got == 0)
+			return err_set(e, ERR_IO, "the disk ends at byte %llu, before its size",
+				       (unsigned long long)offset);
+		to += got;
+		offset += (uint64_t)got;
+		length -= (uint64_t)got;
+	}
+	return 0;
+}
+
+static int file_read_ranges(struct source *s, uint64_t offset, const struct extents *ranges,
+			    uint8_t *to, struct err *e)
+{
+	/* All of them are on their way while the first is waited for. */
+	for (size_t i = 0; ranges->count > 1 && i < ranges->count; i++)
+		posix_fadvise(s->fd, (off_t)(offset + ranges->items[i].offset),
+			      (off_t)ranges->items[i].length, POSIX_FADV_WILLNEED);
+	for (size_t i = 0; i < ranges->count; i++)
+		if (file_read_all(s, offset + ranges->items[i].offset, ranges->items[i].length,
+				  to + ranges->items[i].offset, e))
+			return -1;
+	return 0;
+}
+
 int source_read(struct source *s, uint64_t offset, const struct extents *ranges, uint8_t *to,
 		struct err *e)
 {
 	size_t range = 0;
 	uint64_t within = 0;
 
+	if (s->count == 0)
+		return file_read_ranges(s, offset, ranges, to, e);
 	s->failed = 0;
 	while (range < ranges->count || total_in_flight(s) > 0) {
 		int handle = range < ranges->count && !s->failed ? idle_handle(s) : -1;
@@ -423,11 +483,38 @@ out:
 	return result;
 }
 
+/* The holes of a file; a block device has none that could be asked for. */
+static int file_map(const struct source *s, struct extents *data, source_tick_fn *tick,
+		    void *context, struct err *e)
+{
+	uint64_t grain = COARSE_FIRST_GRAIN;
+
+	for (uint64_t at = 0; at < s->size;) {
+		off_t from = lseek(s->fd, (off_t)at, SEEK_DATA), end;
+
+		if (from < 0 && errno == ENXIO)
+			return 0;
+		end = from < 0 ? -1 : lseek(s->fd, from, SEEK_HOLE);
+		if (end <= from) { /* it cannot be asked for */
+			extents_append(data, at, s->size - at);
+			return 0;
+		}
+		extents_append(data, (uint64_t)from, (uint64_t)(end - from));
+		bound(data, &grain, s->size);
+		at = (uint64_t)end;
+		if (tick(context, e))
+			return -1;
+	}
+	return 0;
+}
+
 int source_map(struct source *s, struct extents *data, struct extents *dirty, source_tick_fn *tick,
 	       void *context, struct err *e)
 {
 	uint64_t data_grain = COARSE_FIRST_GRAIN, dirty_grain = COARSE_FIRST_GRAIN;
 
+	if (s->count == 0)
+		return file_map(s, data, tick, context, e);
 	if (!s->has_allocation && !s->has_dirty) {
 		extents_append(data, 0, s->size);
 		return 0;

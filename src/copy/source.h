@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The disk being copied, behind one or more NBD connections. Used by one thread at a time. */
+/* The disk being copied: a file or block device, or behind one or more NBD connections. Used by one
+ * thread at a time. */
 #ifndef COPY_SOURCE_H
 #define COPY_SOURCE_H
 

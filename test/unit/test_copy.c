@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Both halves of a copy over a socket pair, from a disk that nbdkit serves. */
+/* Both halves of a copy over a socket pair, from a disk that nbdkit serves or a file. */
 #include <fcntl.h>
 #include <pthread.h>
 #include <sys/socket.h>
@@ -145,11 +145,16 @@ static struct stream *start_receiver(struct job *j, pthread_t *thread)
 	return stream_of_fd(pair[0]);
 }
 
+static bool read_as_file; /* else by NBD */
+
 static int copy(struct job *j, const struct extents *changed, struct name *root, struct err *e)
 {
 	int fds[2] = {connect_disk(), connect_disk()};
-	struct copy_source from = {
-	    .nbd_fds = fds, .nbd_count = 2, .export_name = "", .changed = changed};
+	struct copy_source from = {.nbd_fds = fds,
+				   .nbd_count = read_as_file ? 0 : 2,
+				   .file_fd = disk,
+				   .export_name = "",
+				   .changed = changed};
 	struct door_finished finished;
 	struct stream *to;
 	pthread_t thread;
@@ -313,7 +318,9 @@ static void increments_equal_full_copies(void **state)
 		assert_ok(store_open("memory:", true, true, &fresh, err));
 		snprintf(run, sizeof run, "fresh-%d", round);
 		job_init(&j, fresh, run, "p", NULL);
+		read_as_file = round % 2;
 		assert_ok(copy(&j, NULL, &other, err));
+		read_as_file = false;
 		assert_memory_equal(&root, &other, sizeof root);
 		store_close(fresh);
 	}
