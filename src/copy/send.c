@@ -49,14 +49,20 @@ static int take_outline(struct sender *s, const struct door_outline *m, struct e
 {
 	struct runs runs = {0};
 
-	if (s->outline_came || (uint64_t)m->region != s->outline_region)
-		return err_set(e, ERR_INVALID, "the service told an outline nobody asked for");
-	if (runs_outline_decode(m->runs.data, m->runs.len, &runs, e))
-		return -1;
-	runs_release(&s->outline);
-	s->outline = runs;
-	s->outline_came = true;
-	return 0;
+	for (unsigned i = 0; i < OUTLINES_AHEAD; i++) {
+		struct outline *o = &s->outlines[i];
+
+		if (!o->asked || o->came || o->region != (uint64_t)m->region)
+			continue;
+		if (runs_outline_decode(m->runs.data, m->runs.len, &runs, e)) {
+			runs_release(&runs);
+			return -1;
+		}
+		o->runs = runs;
+		o->came = true;
+		return 0;
+	}
+	return err_set(e, ERR_INVALID, "the service told an outline nobody asked for");
 }
 
 union answer {
@@ -516,7 +522,8 @@ static void sender_release(struct sender *s)
 	source_close(s->source);
 	extents_release(&s->data);
 	extents_release(&s->dirty);
-	runs_release(&s->outline);
+	for (unsigned i = 0; i < OUTLINES_AHEAD; i++)
+		runs_release(&s->outlines[i].runs);
 	free(s->done);
 	pthread_mutex_destroy(&s->lock);
 	pthread_cond_destroy(&s->changed);

@@ -15,10 +15,12 @@
 #include "copy/source.h"
 #include "copy/throttle.h"
 
-#define SLOTS	   8 /* regions begun at once; their memory together is bounded besides */
+#define SLOTS	       8 /* regions begun at once; their memory together is bounded besides */
 
-#define PACKERS	   2
-#define PACK_BATCH 16 /* chunks a packer takes at once */
+#define OUTLINES_AHEAD 16 /* asked for before their regions are read: an answer takes its time */
+
+#define PACKERS	       2
+#define PACK_BATCH     16 /* chunks a packer takes at once */
 
 enum slot_state { SLOT_FREE, SLOT_READING, SLOT_CUT, SLOT_ASKED, SLOT_NEEDED };
 
@@ -45,6 +47,13 @@ struct slot {
 	struct bytes need;
 };
 
+/* The base's outline of a region: asked for, come, used. */
+struct outline {
+	bool asked, came;
+	uint64_t region;
+	struct runs runs;
+};
+
 struct sender {
 	const struct copy_source *from;
 	struct stream *to;
@@ -60,10 +69,8 @@ struct sender {
 	struct slot slots[SLOTS];
 	uint64_t next_order;
 	bool read_all, sent_all, stop, finished, answered_all;
-	struct err why; /* kind not ERR_NONE: the first failure */
-	uint64_t outline_region;
-	struct runs outline;
-	bool outline_came;
+	struct err why;				 /* kind not ERR_NONE: the first failure */
+	struct outline outlines[OUTLINES_AHEAD]; /* of regions not read yet */
 	struct door_progress progress;
 	struct door_finished *result;
 

@@ -39,6 +39,16 @@ static bool is_done(const struct sender *s, uint64_t region)
 	return region / 8 < s->done_len && (s->done[region / 8] >> region % 8 & 1);
 }
 
+/* Of an increment. */
+static bool region_wanted(const struct sender *s, uint64_t region)
+{
+	uint64_t offset;
+	uint32_t length;
+
+	layout_region(&s->layout, region, &offset, &length);
+	return !is_done(s, region) && extents_touch(&s->dirty, offset, length);
+}
+
 /* Whether a region has to be sent at all. */
 static bool piece_wanted(struct sender *s, uint64_t region, struct piece *p)
 {
@@ -47,7 +57,7 @@ static bool piece_wanted(struct sender *s, uint64_t region, struct piece *p)
 	p->blocks = (p->length + BLOCK_BYTES - 1) / BLOCK_BYTES;
 	if (is_done(s, region))
 		return false;
-	if (s->increment && !extents_touch(&s->dirty, p->offset, p->length))
+	if (s->increment && !region_wanted(s, region))
 		return false;
 	relative(&s->data, p->offset, p->length, true, &p->data);
 	if (s->increment)
@@ -204,24 +214,53 @@ static int recut_read(void *context, const struct extents *ranges, uint8_t *regi
 	return result;
 }
 
-/* Ask for the outline of a region in the base and wait for it. */
-static int outline_of(struct sender *s, uint64_t region, struct runs *out, struct err *e)
+/* Ask for outlines of regions from *next on, as many as there are places for. */
+static int ask_outlines(struct sender *s, uint64_t *next, struct err *e)
 {
-	struct door_outline ask = {.region = (int64_t)region};
+	uint64_t regions = layout_regions(&s->layout);
+
+	for (; *next < regions; ++*next) {
+		struct door_outline ask = {.region = (int64_t)*next};
+		struct outline *o = NULL;
+
+		if (!region_wanted(s, *next))
+			continue;
+		pthread_mutex_lock(&s->lock);
+		for (unsigned i = 0; i < OUTLINES_AHEAD && !o; i++)
+			if (!s->outlines[i].asked)
+				o = &s->outlines[i];
+		if (o)
+			*o = (struct outline){.asked = true, .region = *next};
+		pthread_mutex_unlock(&s->lock);
+		if (!o)
+			return 0;
+		if (frame_write(s->to, DOOR_OUTLINE_WANTED, &door_outline_shape, &ask, e))
+			return -1;
+	}
+	return 0;
+}
+
+static struct outline *outline_of(struct sender *s, uint64_t region)
+{
+	for (unsigned i = 0; i < OUTLINES_AHEAD; i++)
+		if (s->outlines[i].asked && s->outlines[i].region == region)
+			return &s->outlines[i];
+	return NULL;
+}
+
+/* Wait for the outline of a region in the base, which was asked for. */
+static int take_outline(struct sender *s, uint64_t region, struct runs *out, struct err *e)
+{
+	struct outline *o;
 	int result = 0;
 
 	pthread_mutex_lock(&s->lock);
-	s->outline_region = region;
-	s->outline_came = false;
-	pthread_mutex_unlock(&s->lock);
-	if (frame_write(s->to, DOOR_OUTLINE_WANTED, &door_outline_shape, &ask, e))
-		return -1;
-	pthread_mutex_lock(&s->lock);
-	while (!s->outline_came && !s->stop)
+	o = outline_of(s, region);
+	while (!s->stop && !o->came)
 		pthread_cond_wait(&s->changed, &s->lock);
-	if (s->outline_came) {
-		*out = s->outline;
-		s->outline = (struct runs){0};
+	if (o->came) {
+		*out = o->runs;
+		*o = (struct outline){0};
 	} else {
 		result = err_set(e, ERR_UNAVAILABLE, "the copy was given up");
 	}
@@ -255,7 +294,7 @@ static int cut_piece(struct sender *s, const struct piece *p, struct slot *slot,
 	int result;
 
 	if (s->increment) {
-		result = outline_of(s, p->region, &base, e);
+		result = take_outline(s, p->region, &base, e);
 		if (result == 0 && runs_blocks(&base) != p->blocks)
 			result = err_set(e, ERR_INVALID,
 					 "the outline of region %llu is not its own",
@@ -277,7 +316,7 @@ static int cut_piece(struct sender *s, const struct piece *p, struct slot *slot,
 void *send_reader(void *sender)
 {
 	struct sender *s = sender;
-	uint64_t regions = layout_regions(&s->layout);
+	uint64_t regions = layout_regions(&s->layout), asked = 0;
 	struct err why = {0};
 
 	for (uint64_t region = 0; region < regions; region++) {
@@ -285,6 +324,10 @@ void *send_reader(void *sender)
 		struct slot *slot = NULL;
 		int result = 0;
 
+		if (s->increment && ask_outlines(s, &asked, &why)) {
+			send_failed(s, &why);
+			return NULL;
+		}
 		if (piece_wanted(s, region, &p)) {
 			slot = slot_take(s, &p);
 			result = slot ? cut_piece(s, &p, slot, &why) : -1;
