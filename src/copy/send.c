@@ -312,7 +312,7 @@ static int send_chunk(struct sender *s, const struct slot *slot, uint32_t index,
 	return progress_when_due(s, e);
 }
 
-/* Until the packers are through with a chunk. */
+/* Until the workers are through with a chunk. */
 static int wait_packed(struct sender *s, const struct slot_chunk *chunk, struct err *e)
 {
 	for (;;) {
@@ -354,7 +354,7 @@ static void slot_clear(struct slot *slot)
 	slot->ops = (struct ops){0};
 	slot->chunks = NULL;
 	slot->need = (struct bytes){0};
-	slot->data_count = slot->next_pack = 0;
+	slot->data_count = slot->next_name = slot->named = slot->next_pack = 0;
 }
 
 /* The region was sent; under the lock. */
@@ -469,8 +469,8 @@ static void prefer_reason(struct sender *s, struct err *e)
 	pthread_mutex_unlock(&s->lock);
 }
 
-static void *(*const bodies[])(void *) = {send_answers, send_reader, send_packer, send_packer};
-_Static_assert(COUNT_OF(bodies) == 2 + PACKERS, "a thread for every packer");
+static void *(*const bodies[])(void *) = {send_answers, send_reader, send_worker, send_worker};
+_Static_assert(COUNT_OF(bodies) == 2 + WORKERS, "a thread for every worker");
 
 static int run_threads(struct sender *s, struct err *e)
 {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The sending half, in threads: one reads the disk, cuts and names region after region; one takes
- * what the intake answers; PACKERS compress what it asked for, in place; the caller's sends regions,
- * chunks and progress. Seen only here.
+ * The sending half, in threads: one reads the disk and cuts region after region; WORKERS name their
+ * chunks and compress, in place, those that the intake asked for; one takes what the intake answers;
+ * the caller's sends regions, chunks and progress. Seen only here.
  */
 #ifndef COPY_SEND_H
 #define COPY_SEND_H
@@ -19,17 +19,18 @@
 
 #define OUTLINES_AHEAD 16 /* asked for before their regions are read: an answer takes its time */
 
-#define PACKERS	       2
-#define PACK_BATCH     16 /* chunks a packer takes at once */
+#define WORKERS	       2
+#define PACK_BATCH     16 /* chunks a worker compresses at once */
+#define NAME_BATCH     64 /* chunks a worker names at once; in lanes, so that more are better */
 
-enum slot_state { SLOT_FREE, SLOT_READING, SLOT_CUT, SLOT_ASKED, SLOT_NEEDED };
+enum slot_state { SLOT_FREE, SLOT_READING, SLOT_UNNAMED, SLOT_CUT, SLOT_ASKED, SLOT_NEEDED };
 
-/* A chunk of a region. What a packer made of it lies at the chunk's own place. */
+/* A chunk of a region. What was made of it by compressing lies at the chunk's own place. */
 struct slot_chunk {
 	uint32_t op, first_block;
 	uint32_t stored_len;
 	uint16_t codec;
-	bool packed; /* nothing of it is touched by a packer any more */
+	bool packed; /* no worker touches it any more */
 };
 
 /* A region on its way. */
@@ -43,7 +44,8 @@ struct slot {
 	struct ops ops;
 	struct slot_chunk *chunks; /* of each OP_DATA */
 	uint32_t data_count;
-	uint32_t next_pack; /* the first chunk no packer took */
+	uint32_t next_name, named; /* the first chunk no worker took; how many are done */
+	uint32_t next_pack;	   /* as next_name */
 	struct bytes need;
 };
 
@@ -82,7 +84,7 @@ struct sender {
 /* Thread bodies. */
 void *send_reader(void *sender);
 void *send_answers(void *sender);
-void *send_packer(void *sender);
+void *send_worker(void *sender);
 /* Remember the first failure and wake everybody. */
 void send_failed(struct sender *s, const struct err *why);
 

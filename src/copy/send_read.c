@@ -170,8 +170,7 @@ static void ops_of_runs(struct runs *runs, struct ops *ops)
 		const struct run *run = &runs->items[i];
 
 		ops->items[i] = (struct op){.kind = run->kind == RUN_ZERO ? OP_ZERO : OP_DATA,
-					    .count = run->blocks,
-					    .name = run->name};
+					    .count = run->blocks};
 	}
 }
 
@@ -185,7 +184,6 @@ static int cut_whole(struct sender *s, const struct piece *p, struct slot *slot,
 	memset(slot->data + p->length, 0, (uint64_t)p->blocks * BLOCK_BYTES - p->length);
 	count_read(s, extents_total(&p->data));
 	cut_region(slot->data, p->blocks, &p->data, &runs);
-	name_runs(slot->data, &runs);
 	ops_of_runs(&runs, &slot->ops);
 	runs_release(&runs);
 	return 0;
@@ -340,7 +338,8 @@ void *send_reader(void *sender)
 		}
 		if (slot) {
 			pthread_mutex_lock(&s->lock);
-			slot->state = SLOT_CUT;
+			/* A recut names what it cuts. */
+			slot->state = s->increment || !slot->data_count ? SLOT_CUT : SLOT_UNNAMED;
 			pthread_cond_broadcast(&s->changed);
 			pthread_mutex_unlock(&s->lock);
 		}
