@@ -31,6 +31,11 @@ static void quiet(void *context, virErrorPtr error)
 	(void)error;
 }
 
+void libvirt_errors_quiet(void)
+{
+	virSetErrorFunc(NULL, quiet);
+}
+
 int libvirt_err(struct err *e, const char *format, ...)
 {
 	const virError *last = virGetLastError();
@@ -62,7 +67,7 @@ int libvirt_connection(struct libvirt_site *s, virConnectPtr *out, struct err *e
 {
 	int rc = 0;
 	pthread_mutex_lock(&s->lock);
-	virSetErrorFunc(NULL, quiet); /* it is the thread's */
+	libvirt_errors_quiet();
 	if (s->connection && virConnectIsAlive(s->connection) != 1) {
 		virConnectClose(s->connection);
 		s->connection = NULL;
@@ -232,6 +237,7 @@ int libvirt_dial(const char *path, int *fd, struct err *e)
 static void libvirt_free_state(void *state)
 {
 	struct libvirt_point *point = state;
+	libvirt_scratch_unwatch(point);
 	free(point->dir);
 	free(point);
 }
@@ -313,25 +319,11 @@ static int libvirt_poll(struct site *site, struct site_point *p, struct err *e)
 	return rc;
 }
 
-/* Is this job the one whose socket is in `dir`? */
-static bool job_is_in(const struct point_xml *job, const char *dir)
-{
-	size_t n = strlen(dir);
-	return job->socket && strncmp(job->socket, dir, n) == 0 && job->socket[n] == '/';
-}
-
 static int domain_end(virDomainPtr domain, const struct site_point *p, bool committed,
 		      struct err *e)
 {
 	const struct libvirt_point *state = p->state;
-	struct point_xml job;
-	int found = libvirt_job_find(domain, &job, e);
-	if (found < 0)
-		return -1;
-	bool ours = found && job_is_in(&job, state->dir);
-	if (found)
-		point_xml_release(&job);
-	if (ours && libvirt_job_abort(domain, e) < 0)
+	if (libvirt_job_end(domain, state->dir, e) < 0)
 		return -1;
 	if (!committed || !p->keeps) {
 		if (libvirt_checkpoint_delete(domain, p->point, e) < 0)
@@ -346,9 +338,10 @@ static int domain_end(virDomainPtr domain, const struct site_point *p, bool comm
 static int libvirt_end(struct site *site, struct site_point *p, bool committed, struct err *e)
 {
 	struct libvirt_site *s = (struct libvirt_site *)site;
-	const struct libvirt_point *state = p->state;
+	struct libvirt_point *state = p->state;
 	struct err why = {0};
 	virDomainPtr domain;
+	libvirt_scratch_unwatch(state);
 	libvirt_offline_stop(state->dir);
 	if (libvirt_domain(s, p->vm_id, &domain, &why) == 0) {
 		int rc = domain_end(domain, p, committed, e);

@@ -54,6 +54,13 @@ int libvirt_checkpoint_find(virDomainPtr domain, const char *name, struct point_
 	return rc < 0 ? -1 : 1;
 }
 
+static bool is_io_paused(virDomainPtr domain)
+{
+	int state = VIR_DOMAIN_NOSTATE, reason = 0;
+	return virDomainGetState(domain, &state, &reason, 0) == 0 && state == VIR_DOMAIN_PAUSED &&
+	       reason == VIR_DOMAIN_PAUSED_IOERROR;
+}
+
 /* Aborting is the normal end of a pull-mode job. It ends a little later. */
 int libvirt_job_abort(virDomainPtr domain, struct err *e)
 {
@@ -63,8 +70,17 @@ int libvirt_job_abort(virDomainPtr domain, struct err *e)
 		struct point_xml job;
 		int found = libvirt_job_find(domain, &job, e);
 		point_xml_release(&job);
-		if (found <= 0)
-			return found;
+		if (found < 0)
+			return -1;
+		if (!found) {
+			/* Without the job its writes need no scratch space. If its own disk is what
+			 * has no room, QEMU pauses it again. */
+			if (asked && is_io_paused(domain) && virDomainResume(domain) < 0 &&
+			    is_io_paused(domain))
+				return libvirt_err(e, "a machine paused for want of scratch space "
+						      "cannot be resumed; see \"virsh resume\"");
+			return 0;
+		}
 		if (!asked && virDomainAbortJob(domain) < 0 &&
 		    virGetLastErrorCode() != VIR_ERR_OPERATION_INVALID)
 			return libvirt_err(e, "the backup job cannot be ended");
@@ -74,6 +90,22 @@ int libvirt_job_abort(virDomainPtr domain, struct err *e)
 				       JOB_END_MS / 1000);
 		clock_sleep_ms(50);
 	}
+}
+
+/* Is this job the one whose socket is in `dir`? */
+static bool job_is_in(const struct point_xml *job, const char *dir)
+{
+	size_t n = strlen(dir);
+	return job->socket && strncmp(job->socket, dir, n) == 0 && job->socket[n] == '/';
+}
+
+int libvirt_job_end(virDomainPtr domain, const char *dir, struct err *e)
+{
+	struct point_xml job;
+	int found = libvirt_job_find(domain, &job, e);
+	bool ours = found > 0 && job_is_in(&job, dir);
+	point_xml_release(&job);
+	return ours ? libvirt_job_abort(domain, e) : found < 0 ? -1 : 0;
 }
 
 /* libvirt deletes bitmaps through a running QEMU only; those of a machine that is off are removed
@@ -157,59 +189,27 @@ static void disk_plan(const struct machine_disk *disk, const char *base,
 	/* A file that cannot be read here (libvirt runs elsewhere) is taken for a modern one. */
 	version = qcow2_version(disk->path);
 	if (version && version < 3) {
-		text_setf(&d->why, "disk %s is qcow2 of version %u: " TRACKED_ONLY, d->key,
-			  version);
+		text_setf(&d->why,
+			  "disk %s is qcow2 of version %u (\"qemu-img amend -o compat=1.1\" makes "
+			  "it 3): " TRACKED_ONLY,
+			  d->key, version);
 		return;
 	}
 	d->tracked = true;
 	const struct point_disk *before = base ? point_xml_disk(base_point, d->key) : NULL;
 	if (!base)
-		text_setf(&d->why, "this is the first copy of disk %s", d->key);
+		text_setf(&d->why, "changes of disk %s were not tracked before this copy", d->key);
 	else if (broken)
 		text_setf(&d->why, "disk %s is read in full: %.300s", d->key, broken);
-	else if (!before || !before->tracked)
+	else if (!before)
+		text_setf(&d->why, "disk %s was not there at the last copy", d->key);
+	else if (!before->tracked)
 		text_setf(&d->why, "disk %s has no change bitmap since the last copy", d->key);
 	else if (before->size_bytes != d->size_bytes)
 		text_setf(&d->why, "disk %s had %lld bytes at the last copy and has %lld now",
 			  d->key, (long long)before->size_bytes, (long long)d->size_bytes);
 	else
 		d->incremental = true;
-}
-
-/* --- scratch space --- */
-
-static int scratch_check(struct libvirt_site *s, struct site_point *p, struct err *e)
-{
-	struct libvirt_point *state = p->state;
-	uint64_t total = 0, free_bytes, all;
-	for (unsigned i = 0; i < p->disk_count; i++)
-		total += p->disks[i].size_bytes;
-	state->scratch_budget = total / 100 * SCRATCH_NEEDED_PERCENT;
-	if (file_space(s->scratch_dir, &free_bytes, &all, e) < 0)
-		return -1;
-	if (free_bytes >= state->scratch_budget)
-		return 0;
-	char needed[24], have[24];
-	size_text(state->scratch_budget, needed);
-	size_text(free_bytes, have);
-	return err_set(e, ERR_FULL,
-		       "%s has %s free, but %s (%d %% of the disks) are needed to hold what %.100s "
-		       "writes during the copy; make room there",
-		       s->scratch_dir, have, needed, SCRATCH_NEEDED_PERCENT, p->machine.name);
-}
-
-static uint64_t scratch_used(const struct site_point *p)
-{
-	const struct libvirt_point *state = p->state;
-	uint64_t used = 0;
-	for (unsigned i = 0; i < p->disk_count; i++) {
-		struct stat st;
-		char *path = xasprintf("%s/scratch.%s", state->dir, p->disks[i].key);
-		if (stat(path, &st) == 0)
-			used += (uint64_t)st.st_blocks * 512;
-		free(path);
-	}
-	return used;
 }
 
 /* --- taking a point --- */
@@ -313,7 +313,7 @@ static int point_take(struct libvirt_site *s, virDomainPtr domain, const struct 
 	struct point_xml base = {0}, plan = {0};
 	char *broken = NULL;
 	int rc = -1, started = 0;
-	if (scratch_check(s, p, e) < 0)
+	if (libvirt_scratch_check(s, p, e) < 0)
 		return -1;
 	/* Rubbish of a run that died while it began. */
 	if (file_remove_tree(state->dir, e) < 0 ||
@@ -360,7 +360,6 @@ static int point_attach(virDomainPtr domain, const struct point_xml *job, struct
 			struct err *e)
 {
 	struct libvirt_point *state = p->state;
-	uint64_t total = 0;
 	struct point_xml checkpoint;
 	int tracked = libvirt_checkpoint_find(domain, p->point, &checkpoint, e);
 	point_xml_release(&checkpoint);
@@ -369,7 +368,6 @@ static int point_attach(virDomainPtr domain, const struct point_xml *job, struct
 	for (unsigned i = 0; i < p->disk_count; i++) {
 		struct site_disk *disk = &p->disks[i];
 		const struct point_disk *d = point_xml_disk(job, disk->key);
-		total += disk->size_bytes;
 		if (!d)
 			return err_set(e, ERR_NOT_FOUND, "the point %s does not hold disk %s",
 				       p->point, disk->key);
@@ -386,7 +384,6 @@ static int point_attach(virDomainPtr domain, const struct point_xml *job, struct
 		free(path);
 	}
 	p->keeps = tracked;
-	state->scratch_budget = total / 100 * SCRATCH_NEEDED_PERCENT;
 	return 0;
 }
 
@@ -415,6 +412,8 @@ int libvirt_backup_begin(struct libvirt_site *s, virDomainPtr domain, const stru
 			p->machine.name);
 	else
 		rc = point_take(s, domain, extra, p, e);
+	if (rc == 0)
+		libvirt_scratch_watch(s, p);
 	free(socket);
 	point_xml_release(&job);
 	return rc;
@@ -425,43 +424,24 @@ int libvirt_backup_begin(struct libvirt_site *s, virDomainPtr domain, const stru
 int libvirt_backup_poll(struct libvirt_site *s, virDomainPtr domain, struct site_point *p,
 			struct err *e)
 {
-	struct libvirt_point *state = p->state;
-	struct point_xml job;
-	uint64_t free_bytes, all, used = scratch_used(p);
-	uint64_t budget = state->scratch_budget;
-	char used_text[24], free_text[24];
-	if (!state->given_up) {
-		int found = libvirt_job_find(domain, &job, e);
-		if (found < 0)
-			return -1;
-		bool ours = found && text_starts(job.socket ? job.socket : "", state->dir);
-		point_xml_release(&job);
-		if (!ours)
-			return err_set(
-			    e, ERR_UNAVAILABLE,
-			    "the backup job of %.100s ended: it was switched off, or someone "
-			    "ended the job",
-			    p->machine.name);
-		if (file_space(s->scratch_dir, &free_bytes, &all, e) < 0)
-			return -1;
-		if (used <= budget / 100 * SCRATCH_ABORT_PERCENT &&
-		    free_bytes >= budget / 100 * (100 - SCRATCH_ABORT_PERCENT))
-			return 0;
-		/* When the scratch file cannot grow, QEMU fails the guest's write: go first. */
-		if (libvirt_job_abort(domain, e) < 0)
-			return -1;
-		state->given_up = true;
+	const struct libvirt_point *state = p->state;
+	struct point_xml job = {0};
+	struct err unused;
+	/* The scratch space last: its thread may have ended the job just now. */
+	int found = libvirt_job_find(domain, &job, e);
+	bool ours = found > 0 && job_is_in(&job, state->dir);
+	point_xml_release(&job);
+	if (libvirt_scratch_poll(s, p, e) < 0) {
+		p->keeps = false;
+		libvirt_checkpoint_delete(domain, p->point, &unused); /* else site_end does */
+		return -1;
 	}
-	if (libvirt_checkpoint_delete(domain, p->point, e) < 0)
+	if (found < 0)
 		return -1;
-	p->keeps = false;
-	if (file_space(s->scratch_dir, &free_bytes, &all, e) < 0)
-		return -1;
-	size_text(used, used_text);
-	size_text(free_bytes, free_text);
-	return err_set(
-	    e, ERR_FULL,
-	    "%.100s wrote so much during the copy that its scratch space in %s ran low (%s "
-	    "used, %s free); the copy was given up, the machine is unharmed",
-	    p->machine.name, s->scratch_dir, used_text, free_text);
+	if (ours)
+		return 0;
+	return err_set(e, ERR_UNAVAILABLE,
+		       "the backup job of %.100s ended: it was switched off, or someone ended the "
+		       "job",
+		       p->machine.name);
 }

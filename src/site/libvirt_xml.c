@@ -74,15 +74,23 @@ static xmlNodePtr next_same(const xmlNode *node)
 	return NULL;
 }
 
-/* At most `max` bytes, not ending inside a character; tabs and line ends become blanks. */
+/* Whether a control character of one byte, or of two (U+0080 to U+009F), begins here. */
+static unsigned control_bytes(const char *c)
+{
+	const uint8_t *u = (const uint8_t *)c;
+	return u[0] < 0x20 || u[0] == 0x7f ? 1 : u[0] == 0xc2 && u[1] < 0xa0 ? 2 : 0;
+}
+
+/* At most `max` bytes, not ending inside a character; what a terminal would obey becomes blanks. */
 static char *bounded(const char *text, size_t max)
 {
 	size_t n = strnlen(text, max);
 	char *copy = xstrndup(text, n);
 	copy[utf8_valid(copy, n)] = '\0';
-	for (char *c = copy; *c; c++)
-		if (*c == '\t' || *c == '\n' || *c == '\r')
-			*c = ' ';
+	for (char *c = copy; *c; c++) {
+		unsigned control = control_bytes(c);
+		memset(c, ' ', control);
+	}
 	return copy;
 }
 
@@ -194,8 +202,14 @@ static void disk_parse(const xmlNode *node, struct machine_disk *d)
 			  type ? type : "typeless");
 	else if (!d->path)
 		text_setf(&d->refusal, "disk %s has no medium", key);
+	else if (*d->path != '/')
+		text_setf(&d->refusal, "the medium of disk %s is not an absolute path", key);
 	else if (child(node, "transient"))
 		text_setf(&d->refusal, "disk %s is transient: it is discarded at power-off", key);
+	else if (child(node, "shareable"))
+		text_setf(&d->refusal,
+			  "disk %s is shareable: what another machine writes to it is not tracked",
+			  key);
 	if (!d->format)
 		d->format = xstrdup("raw");
 	free(type);

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The init of a guest that is nothing but a disk and a serial line. It loads the modules that
- * /modules lists, says GUEST-READY, and then obeys lines: "w OFFSET LENGTH BYTE" writes to /dev/vda,
- * past every cache, and answers "WROTE LENGTH"; "q" switches off.
+ * The init of a guest that is nothing but disks and a serial line. It loads the modules that
+ * /modules lists, says GUEST-READY, and then obeys lines: "w OFFSET LENGTH BYTE [LETTER]" writes to
+ * /dev/vda (or another letter), past every cache, and answers "WROTE LENGTH", or "WROTE -1" after an
+ * error; "f OFFSET LENGTH BYTE [LETTER]" writes the same in many small pieces, in order; "q" switches
+ * off.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -23,20 +25,28 @@ static void load_module(const char *path)
 		close(fd);
 }
 
-static void write_disk(long offset, size_t length, int byte)
+static void write_disk(char letter, long offset, size_t length, size_t piece, int byte)
 {
-	int fd = open("/dev/vda", O_WRONLY | O_SYNC);
-	char *data = malloc(length);
-	ssize_t n = -1;
-	if (fd >= 0 && data) {
-		memset(data, byte, length);
-		n = pwrite(fd, data, length, offset);
-		fsync(fd);
+	char path[] = "/dev/vda";
+	path[sizeof path - 2] = letter;
+	int fd = open(path, O_WRONLY | O_SYNC);
+	char *data = malloc(piece);
+	size_t done = 0;
+	ssize_t n = fd >= 0 && data ? 1 : -1;
+	if (n > 0)
+		memset(data, byte, piece);
+	while (n > 0 && done < length) {
+		n = pwrite(fd, data, piece < length - done ? piece : length - done,
+			   offset + (long)done);
+		if (n > 0)
+			done += (size_t)n;
 	}
+	if (fd >= 0 && fsync(fd) < 0)
+		n = -1;
 	if (fd >= 0)
 		close(fd);
 	free(data);
-	printf("WROTE %zd\n", n);
+	printf("WROTE %zd\n", n < 0 ? n : (ssize_t)done);
 }
 
 int main(void)
@@ -56,8 +66,11 @@ int main(void)
 		usleep(50000);
 	printf("GUEST-READY\n");
 	while (fgets(line, sizeof line, stdin)) {
-		if (sscanf(line, "w %ld %zu %d", &offset, &length, &byte) == 3)
-			write_disk(offset, length, byte);
+		char letter = 'a';
+		if (sscanf(line, "w %ld %zu %d %c", &offset, &length, &byte, &letter) >= 3)
+			write_disk(letter, offset, length, length, byte);
+		else if (sscanf(line, "f %ld %zu %d %c", &offset, &length, &byte, &letter) >= 3)
+			write_disk(letter, offset, length, 256 * 1024, byte);
 		else if (*line == 'q')
 			reboot(RB_POWER_OFF);
 	}
