@@ -103,6 +103,14 @@ static int validate(struct connector_run *run, struct err *e)
 
 /* --- the point --- */
 
+/* Full means to the service that its store is, and that the run waits for room there. Without scratch
+ * space the run fails: it would be begun again at once, and burden the machine again. */
+static void full_is_busy(struct err *e)
+{
+	if (e->kind == ERR_FULL)
+		e->kind = ERR_BUSY;
+}
+
 static int take_point(struct connector_run *run, struct err *e)
 {
 	struct connector *c = run->c;
@@ -124,6 +132,8 @@ static int take_point(struct connector_run *run, struct err *e)
 		r = site_begin(c->site, &want, &run->point, e);
 	}
 	pthread_mutex_unlock(&c->site_lock);
+	if (r < 0)
+		full_is_busy(e);
 	return r;
 }
 
@@ -183,7 +193,18 @@ static bool all_done(const struct disk_task *tasks, unsigned count)
 	return true;
 }
 
-/* All disks at once (within the connector's bound), an eye on the point every second. */
+static int look_after_point(struct connector_run *run, struct err *e)
+{
+	pthread_mutex_lock(&run->c->site_lock);
+	int r = site_poll(run->c->site, run->point, e);
+	pthread_mutex_unlock(&run->c->site_lock);
+	if (r < 0)
+		full_is_busy(e);
+	return r;
+}
+
+/* All disks at once (within the connector's bound), an eye on the point every second, and once more
+ * at the end: it may have gone bad under the last reads, or be why a disk could not be read. */
 static int copy_disks(struct connector_run *run, struct err *e)
 {
 	struct connector *c = run->c;
@@ -208,9 +229,7 @@ static int copy_disks(struct connector_run *run, struct err *e)
 		if (done)
 			break;
 		if (r == 0) {
-			pthread_mutex_lock(&c->site_lock);
-			r = site_poll(c->site, run->point, e);
-			pthread_mutex_unlock(&c->site_lock);
+			r = look_after_point(run, e);
 			if (r < 0) { /* the point is gone: the copies of it are worth nothing */
 				pthread_mutex_lock(&c->lock);
 				run->cancelled = true;
@@ -218,8 +237,11 @@ static int copy_disks(struct connector_run *run, struct err *e)
 			}
 		}
 	}
-	for (unsigned i = 0; i < count; i++) {
+	for (unsigned i = 0; i < count; i++)
 		pthread_join(tasks[i].thread, NULL);
+	if (r == 0)
+		r = look_after_point(run, e);
+	for (unsigned i = 0; i < count; i++) {
 		if (r == 0 && tasks[i].result < 0) {
 			*e = tasks[i].err;
 			r = -1;
