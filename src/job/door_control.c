@@ -183,6 +183,17 @@ static int drop_disks(struct meta_tx *tx, struct run_row *run, struct err *e)
 	return r;
 }
 
+/* Of each disk that is read in full, as many as there is room for; disks often share one. */
+static void note_reason(struct run_row *run, const char *reason)
+{
+	size_t have = run->read_reason ? strlen(run->read_reason) : 0;
+	if (!have)
+		text_set(&run->read_reason, reason);
+	else if (!strstr(run->read_reason, reason) &&
+		 have + 2 + strlen(reason) <= LIMIT_SENTENCE_BYTES)
+		text_setf(&run->read_reason, "%s; %s", run->read_reason, reason);
+}
+
 /* A new point, or the same found again: the run and its disks get their rows. */
 static int note_snapshot(struct control *k, const struct door_snapshot *shot, struct err *e)
 {
@@ -220,7 +231,7 @@ static int note_snapshot(struct control *k, const struct door_snapshot *shot, st
 		}
 		row.size_bytes = d->size_bytes;
 		if (d->reason)
-			text_set(&run.read_reason, d->reason);
+			note_reason(&run, d->reason);
 		run.bytes_total += row.bytes_total;
 		r = meta_put(tx, &meta_run_disks, &row, e);
 		shape_release(meta_run_disks.shape, &row);
