@@ -172,13 +172,49 @@ static int move_items(struct list *from, struct list *to, size_t item_size, stru
 	return 0;
 }
 
+static int fault_of(const struct door_fault *fault, struct err *e)
+{
+	return err_set(e, err_kind_from_word(fault->kind ? fault->kind : "io"), "%s",
+		       fault->text ? fault->text : "the service closed the connection");
+}
+
+/* The next WELCOME; a connector that was disassociated gets RETIRE, and then a fault. */
+static int next_welcome(struct connector *c, struct stream *s, struct door_welcome *part,
+			struct err *e)
+{
+	struct buf body = {0};
+	struct door_retire retire;
+	struct door_fault fault;
+	uint16_t type = 0;
+	int r = frame_read(s, &type, &body, e);
+	if (r == 0)
+		r = err_set(e, ERR_UNAVAILABLE, "the service closed the connection");
+	else if (r == 1 && type == DOOR_WELCOME)
+		r = wire_decode(&door_welcome_shape, body.data, body.len, part, e);
+	else if (r == 1 && type == DOOR_RETIRE &&
+		 (r = wire_decode(&door_retire_shape, body.data, body.len, &retire, e)) == 0) {
+		connector_retire(c, retire.connector_id);
+		shape_release(&door_retire_shape, &retire);
+		r = next_welcome(c, s, part, e);
+	} else if (r == 1 && type == DOOR_FAULT &&
+		   (r = wire_decode(&door_fault_shape, body.data, body.len, &fault, e)) == 0) {
+		r = fault_of(&fault, e);
+		shape_release(&door_fault_shape, &fault);
+	} else if (r == 1) {
+		r = err_set(e, ERR_INVALID, "the service does not say %s here", door_word(type));
+	}
+	buf_release(&body);
+	return r;
+}
+
 /* One or more WELCOME as one. */
-static int hear_welcome(struct stream *s, struct door_welcome *all, struct err *e)
+static int hear_welcome(struct connector *c, struct stream *s, struct door_welcome *all,
+			struct err *e)
 {
 	int r = 0;
 	while (r == 0 && !all->last) {
 		struct door_welcome part;
-		if (frame_expect(s, DOOR_WELCOME, &door_welcome_shape, &part, e) < 0)
+		if (next_welcome(c, s, &part, e) < 0)
 			return -1;
 		text_set(&all->connector_id, part.connector_id);
 		all->heartbeat_ms = part.heartbeat_ms;
@@ -207,7 +243,7 @@ static int greet(struct connector *c, struct stream *s, struct door_welcome *wel
 	own_addresses(stream_fd(s), &hello);
 	int r = frame_write(s, DOOR_HELLO, &door_hello_shape, &hello, e);
 	shape_release(&door_hello_shape, &hello);
-	return r < 0 ? -1 : hear_welcome(s, welcome, e);
+	return r < 0 ? -1 : hear_welcome(c, s, welcome, e);
 }
 
 /* --- after WELCOME: what goes on, what stays, what goes --- */
@@ -229,36 +265,11 @@ static bool must_stay(const struct door_welcome *w, const char *vm_id, const cha
 	return false;
 }
 
-/* Only at the start, when no run of ours is under way yet. */
-static void sweep(struct connector *c, const struct door_welcome *w)
-{
-	const struct door_point *points = w->points.items;
-	const struct door_work *held = w->held.items;
-	struct site_keep *keep = xcalloc(w->points.count + 2 * w->held.count + 1, sizeof *keep);
-	unsigned count = 0, removed = 0;
-	struct err e = {0};
-	for (size_t i = 0; i < w->points.count; i++)
-		keep[count++] = (struct site_keep){points[i].vm_id, points[i].point, false};
-	for (size_t i = 0; i < w->held.count; i++) {
-		if (held[i].point)
-			keep[count++] = (struct site_keep){held[i].vm_id, held[i].point, true};
-		if (held[i].base_point)
-			keep[count++] = (struct site_keep){held[i].vm_id, held[i].base_point,
-							   false};
-	}
-	if (site_sweep(c->site, c->id, keep, count, &removed, &e) < 0)
-		log_warn("what an earlier run left behind could not be removed: %s", e.text);
-	else if (removed)
-		log_info("removed %u leftover(s) of earlier runs", removed);
-	free(keep);
-	c->swept = true;
-}
-
 static void reconcile(struct connector *c, struct door_welcome *w)
 {
 	struct door_work *held = w->held.items;
 	if (!c->swept)
-		sweep(c, w);
+		connector_sweep(c, w);
 	pthread_mutex_lock(&c->lock);
 	for (struct connector_run *run = c->runs; run; run = run->next) {
 		const struct door_work *now = NULL;
@@ -268,7 +279,7 @@ static void reconcile(struct connector *c, struct door_welcome *w)
 		if (now) {
 			run->work.token = now->token;
 			connector_run_announce(run);
-		} else if (run->point && must_stay(w, run->work.vm_id, run->point->point)) {
+		} else if (run->point_name && must_stay(w, run->work.vm_id, run->point_name)) {
 			run->committed = true; /* it was, while we were away */
 		} else {
 			run->cancelled = true;
@@ -380,10 +391,12 @@ static int hear(struct connector *c, uint16_t type, const struct buf *body, stru
 		struct door_list list;
 		struct door_work work;
 		struct door_run run;
+		struct door_forget forget;
+		struct door_retire retire;
 		struct door_fault fault;
 	} m;
 	if (type != DOOR_LIST && type != DOOR_WORK && type != DOOR_COMMITTED &&
-	    type != DOOR_CANCEL && type != DOOR_FAULT)
+	    type != DOOR_CANCEL && type != DOOR_FORGET && type != DOOR_RETIRE && type != DOOR_FAULT)
 		return err_set(e, ERR_INVALID, "the service does not say %s here", door_word(type));
 	if (wire_decode(door_shape(type), body->data, body->len, &m, e) < 0)
 		return -1;
@@ -391,10 +404,9 @@ static int hear(struct connector *c, uint16_t type, const struct buf *body, stru
 	switch (type) {
 	case DOOR_LIST: start_listing(c, m.list.import); break;
 	case DOOR_WORK: hear_work(c, &m.work); break;
-	case DOOR_FAULT:
-		r = err_set(e, err_kind_from_word(m.fault.kind ? m.fault.kind : "io"), "%s",
-			    m.fault.text ? m.fault.text : "the service closed the connection");
-		break;
+	case DOOR_FORGET: connector_forget(c, &m.forget); break;
+	case DOOR_RETIRE: connector_retire(c, m.retire.connector_id); break; /* a fault follows */
+	case DOOR_FAULT: r = fault_of(&m.fault, e); break;
 	default: r = hear_over(c, type, &m.run, e); break;
 	}
 	shape_release(door_shape(type), &m);
@@ -488,6 +500,8 @@ int connector_serve(const struct connector_config *config, struct err *e)
 		r = file_make_dirs(scratch, 0700, e);
 	if (r == 0)
 		r = site_open(config->site, scratch, &c->site, e);
+	if (r == 0)
+		r = connector_forget_start(c, e);
 	free(scratch);
 	if (r < 0)
 		return -1;

@@ -6,7 +6,8 @@
  * What it must not lose is in the service's rows and in the hypervisor: after a restart WELCOME says
  * which runs go on and which points must stay, the rest of ours is swept. While it runs, a broken
  * connection costs nothing: copies go on or are opened again, and every run's state is announced
- * anew after each WELCOME.
+ * anew after each WELCOME. The point that a job which is over left behind goes when the service says
+ * so; one that was disassociated removes everything of its name.
  */
 #ifndef COPY_CONNECTOR_H
 #define COPY_CONNECTOR_H
@@ -22,7 +23,8 @@ struct connector_config {
 	    *token_file;  /* "<authority's fingerprint> <secret>", for the first time; or NULL */
 	const char *site; /* as site_open takes it */
 	const char *name; /* for people */
-	int64_t hold_stage_ms; /* wait so long at the beginning of each stage (tests) */
+	int64_t hold_stage_ms;	  /* wait so long at the beginning of each stage (tests) */
+	int64_t bytes_per_second; /* most that one disk sends; 0: no limit (tests) */
 };
 
 /* Enrol when there is no certificate yet; connect; serve for ever. Returns only with an error that

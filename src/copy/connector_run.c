@@ -111,6 +111,26 @@ static void full_is_busy(struct err *e)
 		e->kind = ERR_BUSY;
 }
 
+/* With the site's lock held since the point was made: whoever takes that lock sees both or none. */
+static void tell_name(struct connector_run *run)
+{
+	pthread_mutex_lock(&run->c->lock);
+	text_set(&run->point_name, run->point->point);
+	pthread_mutex_unlock(&run->c->lock);
+}
+
+/* What is left of a point that cannot be found again whole: its name, and the tracking under it. The
+ * site's lock is held. */
+static void forget_point(struct connector_run *run, const char *point)
+{
+	struct err e = {0};
+	if (!point || !site_point_is_of(point, run->c->id))
+		return; /* another connector's, whose lease we took over */
+	if (site_forget(run->c->site, run->work.vm_id, point, &e) < 0)
+		log_warn("run %s: point %s stays behind until the next start: %s", run->work.run_id,
+			 point, e.text);
+}
+
 static int take_point(struct connector_run *run, struct err *e)
 {
 	struct connector *c = run->c;
@@ -124,6 +144,7 @@ static int take_point(struct connector_run *run, struct err *e)
 	if (want.point)
 		r = site_begin(c->site, &want, &run->point, e);
 	if (r < 0 && (!want.point || e->kind == ERR_NOT_FOUND)) {
+		forget_point(run, want.point);
 		/* A new name every time, also when we were started again under the same lease: what
 		 * is durable of a point is skipped, so a name must never mean two points. */
 		site_point_name(c->id, run->work.run_id, name);
@@ -131,6 +152,8 @@ static int take_point(struct connector_run *run, struct err *e)
 		want.resume = false;
 		r = site_begin(c->site, &want, &run->point, e);
 	}
+	if (r == 0)
+		tell_name(run);
 	pthread_mutex_unlock(&c->site_lock);
 	if (r < 0)
 		full_is_busy(e);
@@ -278,9 +301,16 @@ static void hold_copied(struct connector_run *run)
 	pthread_mutex_lock(&c->site_lock);
 	if (want.point && site_begin(c->site, &want, &run->point, &e) < 0)
 		log_info("run %s is copied; its point is not kept: %s", run->work.run_id, e.text);
+	else if (run->point)
+		tell_name(run);
 	pthread_mutex_unlock(&c->site_lock);
 	while (wait_for_word(run))
 		; /* a copied run is never asked for again */
+	if (run->point)
+		return;
+	pthread_mutex_lock(&c->site_lock);
+	forget_point(run, run->committed ? run->work.base_point : run->work.point);
+	pthread_mutex_unlock(&c->site_lock);
 }
 
 static void end_point(struct connector_run *run)
@@ -316,6 +346,7 @@ static void leave(struct connector_run *run)
 		p = &(*p)->next;
 	*p = run->next;
 	pthread_mutex_unlock(&c->lock);
+	free(run->point_name);
 	shape_release(&door_work_shape, &run->work);
 	shape_release(&door_snapshot_shape, &run->snapshot);
 	free(run);

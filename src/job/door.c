@@ -253,6 +253,16 @@ void door_tell_cancel(struct door *d, const char *connector_id, const char *run_
 	door_cut_streams(d, run_id);
 }
 
+void door_tell_forget(struct door *d, const char *connector_id, const char *job_id,
+		      const char *vm_id, const char *point)
+{
+	struct err e = {0};
+	struct door_forget forget = {
+	    .job_id = (char *)job_id, .vm_id = (char *)vm_id, .point = (char *)point};
+	if (send_to(d, connector_id, DOOR_FORGET, &forget, &e) < 0)
+		log_debug("door: forget of job %s not sent: %s", job_id, e.text);
+}
+
 int door_ask_inventory(struct door *d, int64_t import)
 {
 	int asked = 0;

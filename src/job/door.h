@@ -31,6 +31,11 @@ void door_tell_committed(struct door *d, const char *connector_id, const char *r
 			 int64_t token);
 void door_tell_cancel(struct door *d, const char *connector_id, const char *run_id, int64_t token);
 
+/* Tell a connector that the job which this point was kept for is over. Repeated until it answers,
+ * which takes the point off the job's row. */
+void door_tell_forget(struct door *d, const char *connector_id, const char *job_id,
+		      const char *vm_id, const char *point);
+
 /* Ask every connected connector for its inventory; how many were asked. */
 int door_ask_inventory(struct door *d, int64_t import);
 

@@ -20,6 +20,7 @@ struct control {
 	/* An inventory that is arriving. */
 	int64_t import;
 	struct list machines;
+	bool retired; /* it was disassociated, and is told so last */
 };
 
 static void machines_clear(struct control *k)
@@ -29,6 +30,23 @@ static void machines_clear(struct control *k)
 		shape_release(&machine_shape, (struct machine *)list->items + i);
 	free(list->items);
 	*list = (struct list){0};
+}
+
+static int refuse_disassociated(struct control *k, struct err *e)
+{
+	k->retired = true;
+	return err_set(e, ERR_DENIED,
+		       "connector %s was disassociated; register it again with a new token",
+		       k->c->connector_id);
+}
+
+/* Said to one that was ours and is not any more: nothing that bears its name is of use to anyone. */
+static void tell_retire(struct connection *c)
+{
+	struct door_retire message = {.connector_id = c->connector_id};
+	struct err e;
+	if (door_send(c, DOOR_RETIRE, &message, &e) < 0)
+		log_debug("door: retire of %s not sent: %s", c->connector_id, e.text);
 }
 
 static int greet(struct control *k, const struct door_hello *hello, struct err *e)
@@ -46,10 +64,11 @@ static int greet(struct control *k, const struct door_hello *hello, struct err *
 	if (meta_begin(k->s->meta, true, &tx, e) < 0)
 		return -1;
 	int r = meta_get(tx, &meta_connectors, c->connector_id, &row, &none);
-	if (r < 0 || row.disassociated)
-		r = err_set(e, ERR_DENIED,
-			    "connector %s was disassociated; register it again with a new token",
+	if (r < 0)
+		r = err_set(e, ERR_DENIED, "connector %s is unknown; register it with a new token",
 			    c->connector_id);
+	else if (row.disassociated)
+		r = refuse_disassociated(k, e);
 	if (r == 0) {
 		text_set(&row.version, hello->version);
 		text_set(&row.capabilities, hello->capabilities);
@@ -79,7 +98,7 @@ static int heartbeat(struct control *k, const struct door_heartbeat *beat, struc
 		return -1;
 	int r = meta_get(tx, &meta_connectors, k->c->connector_id, &row, e);
 	if (r == 0 && row.disassociated)
-		r = err_set(e, ERR_DENIED, "connector %s was disassociated", row.id);
+		r = refuse_disassociated(k, e);
 	if (r == 0) {
 		row.last_seen = now;
 		row.healthy = beat->healthy != 0;
@@ -338,6 +357,28 @@ static int released(struct control *k, const struct door_run *message, struct er
 	return meta_end(tx, r == 0, r == 0 ? e : &none) < 0 ? -1 : r;
 }
 
+/* The point is gone: nobody needs to be told again. */
+static int forgotten(struct control *k, const struct door_forget *message, struct err *e)
+{
+	struct job_row job = {0};
+	struct meta_tx *tx;
+	struct err none;
+	if (meta_begin(k->s->meta, true, &tx, e) < 0)
+		return -1;
+	int r = 0;
+	if (meta_get(tx, &meta_jobs, message->job_id ? message->job_id : "", &job, &none) == 0 &&
+	    job.base_point && text_equal(job.base_point, message->point) &&
+	    text_equal(job.base_connector_id, k->c->connector_id) && job_is_over(&job)) {
+		log_info("connector %s removed point %s of job %s", k->c->connector_id,
+			 job.base_point, job.id);
+		text_set(&job.base_point, NULL);
+		text_set(&job.base_connector_id, NULL);
+		r = meta_put(tx, &meta_jobs, &job, e);
+	}
+	shape_release(meta_jobs.shape, &job);
+	return meta_end(tx, r == 0, r == 0 ? e : &none) < 0 ? -1 : r;
+}
+
 /* What a connector says of a run. A stale word (an older lease) is answered with CANCEL and
  * otherwise ignored: the connector may not have heard yet. */
 static int about_run(struct control *k, uint16_t type, const char *run_id, int64_t token,
@@ -395,11 +436,12 @@ static int hear(struct control *k, uint16_t type, const struct buf *body, struct
 		struct door_stage stage;
 		struct door_snapshot snapshot;
 		struct door_run run;
+		struct door_forget forget;
 		struct door_failed failed;
 	} m;
 	if (type != DOOR_HEARTBEAT && type != DOOR_INVENTORY && type != DOOR_STAGE &&
 	    type != DOOR_SNAPSHOT && type != DOOR_COPIED && type != DOOR_FAILED &&
-	    type != DOOR_RELEASED)
+	    type != DOOR_RELEASED && type != DOOR_FORGOTTEN)
 		return err_set(e, ERR_INVALID, "a connector does not say %s here", door_word(type));
 	if (wire_decode(shape, body->data, body->len, &m, e) < 0)
 		return -1;
@@ -413,6 +455,7 @@ static int hear(struct control *k, uint16_t type, const struct buf *body, struct
 		break;
 	case DOOR_COPIED: r = about_run(k, type, m.run.run_id, m.run.token, &m, e); break;
 	case DOOR_FAILED: r = about_run(k, type, m.failed.run_id, m.failed.token, &m, e); break;
+	case DOOR_FORGOTTEN: r = forgotten(k, &m.forget, e); break;
 	default: r = released(k, &m.run, e); break;
 	}
 	shape_release(shape, &m);
@@ -452,6 +495,8 @@ int door_control(struct connection *c, const struct buf *body, struct err *e)
 		if (type != DOOR_HEARTBEAT && k.s->wake)
 			k.s->wake(k.s->wake_context);
 	}
+	if (k.retired)
+		tell_retire(c);
 	log_info("connector %s is gone", c->connector_id);
 	buf_release(&frame);
 	machines_clear(&k);

@@ -15,12 +15,13 @@
 #include "job/loop_private.h"
 #include "wire/wire.h"
 
-#define PASS_MS	      1000  /* the longest sleep: leases and slots are looked at so often */
-#define REFS_MS	      60000 /* how often references are held against images */
-#define SETTLE_MS     3000  /* how often a connector is told again what is over */
-#define IMPORT_MS     120000
-#define ROOM_MS	      10000
-#define JOBS_PER_PASS 500
+#define PASS_MS		 1000  /* the longest sleep: leases and slots are looked at so often */
+#define REFS_MS		 60000 /* how often references are held against images */
+#define SETTLE_MS	 3000  /* how often a connector is told again what is over */
+#define IMPORT_MS	 120000
+#define ROOM_MS		 10000
+#define JOBS_PER_PASS	 500
+#define FORGETS_PER_PASS 200
 
 /* --- jobs that are due --- */
 
@@ -330,6 +331,40 @@ static int collect_connector(void *context, const void *row)
 	return 0;
 }
 
+static int collect_forget(void *context, const void *row)
+{
+	struct list *jobs = context;
+	const struct job_row *job = row;
+	if (job->base_point)
+		shape_copy(meta_jobs.shape, list_push(jobs, sizeof *job), job);
+	return jobs->count == FORGETS_PER_PASS;
+}
+
+/* Points that jobs which are over leave behind; said again until the connector answers. */
+static void settle_points(struct loop *l, const char *connector_id)
+{
+	static const char *const over[] = {"COMPLETED", "FAILED", "DELETED"};
+	struct list jobs = {0};
+	struct meta_tx *tx;
+	struct err e = {0}, none;
+	if (meta_begin(l->service->meta, false, &tx, &e) < 0)
+		return;
+	for (unsigned i = 0; i < COUNT_OF(over); i++) {
+		struct meta_scan scan = {.index = "base",
+					 .equal_count = 2,
+					 .values = {{.text = connector_id}, {.text = over[i]}}};
+		if (meta_scan(tx, &meta_jobs, &scan, collect_forget, &jobs, &e) < 0)
+			log_error("loop: cannot read the jobs that are over: %s", e.text);
+	}
+	meta_end(tx, true, &none);
+	struct job_row *job = jobs.items;
+	for (size_t i = 0; i < jobs.count; i++) {
+		door_tell_forget(l->door, connector_id, job[i].id, job[i].vm_id, job[i].base_point);
+		shape_release(meta_jobs.shape, &job[i]);
+	}
+	free(jobs.items);
+}
+
 /* Said again until the connector answers RELEASED, which takes its id off the run. */
 static void settle_runs(struct loop *l)
 {
@@ -359,8 +394,11 @@ static void settle_runs(struct loop *l)
 		shape_release(meta_runs.shape, run);
 	}
 	free(runs.items);
-	for (size_t i = 0; i < list.count; i++)
+	for (size_t i = 0; i < list.count; i++) {
+		if (door_connected(l->door, list.ids[i]))
+			settle_points(l, list.ids[i]);
 		free(list.ids[i]);
+	}
 	free(list.ids);
 }
 

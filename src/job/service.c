@@ -177,15 +177,9 @@ int service_job_event(struct service *s, const char *job_id, const struct job_ev
 
 /* --- a new job ------------------------------------------------------------------------------- */
 
-static bool is_over(const struct job_row *job)
-{
-	return text_equal(job->state, "DELETED") || text_equal(job->state, "FAILED") ||
-	       text_equal(job->state, "COMPLETED");
-}
-
 static int count_live(void *context, const void *row)
 {
-	*(int64_t *)context += !is_over(row);
+	*(int64_t *)context += !job_is_over(row);
 	return 0;
 }
 
@@ -225,7 +219,7 @@ static int check_server(struct service *s, struct meta_tx *tx, const struct serv
 	if (!server->listed)
 		return err_set(e, ERR_NOT_FOUND, "server %s is not in the catalog now", server->id);
 	if (server->job_id && meta_get(tx, &meta_jobs, server->job_id, &old, NULL) == 0) {
-		bool live = !is_over(&old);
+		bool live = !job_is_over(&old);
 		shape_release(meta_jobs.shape, &old);
 		if (live)
 			return err_set(e, ERR_CONFLICT, "exists: server %s has job %s already",

@@ -78,6 +78,11 @@ static bool is_live(const struct job_row *job)
 	return job_is(job, "PENDING") || job_is(job, "ACTIVE") || job_is(job, "PAUSED_ON_FAILURE");
 }
 
+bool job_is_over(const struct job_row *job)
+{
+	return job_is(job, "COMPLETED") || job_is(job, "FAILED") || job_is(job, "DELETED");
+}
+
 int64_t grid_after(const struct job_row *job, int64_t slot, int64_t now)
 {
 	int64_t step = job->frequency_hours * HOUR_MS;

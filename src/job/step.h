@@ -108,6 +108,8 @@ struct job_state {
 	int64_t next_sequence;		    /* for new runs: 1 + largest of the job */
 };
 void job_state_release(struct job_state *s);
+/* COMPLETED, FAILED or DELETED: no run of it ever comes. */
+bool job_is_over(const struct job_row *job);
 
 /* 0, or -1 with the refusal that the API gives (state unchanged): ERR_CONFLICT for
  * OperationNotPermitted, ERR_FULL for the on-demand limit, ERR_INVALID for a bad value. */

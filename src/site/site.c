@@ -157,6 +157,13 @@ void site_point_name(const char *connector_id, const char *run_id, char out[SITE
 	snprintf(out, SITE_POINT_BYTES, "%s%.64s-%s", prefix, run_id, unique);
 }
 
+bool site_point_is_of(const char *point, const char *connector_id)
+{
+	char prefix[SITE_POINT_BYTES];
+	prefix_of(connector_id, prefix);
+	return text_starts(point, prefix);
+}
+
 int site_keep_compare(const void *a, const void *b)
 {
 	const struct site_keep *x = a, *y = b;

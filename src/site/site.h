@@ -75,6 +75,7 @@ struct site;
 /* A name for a new point of a connector, never the same twice: a name must not mean two moments. Its
  * second word is the first 8 letters and digits of the connector's id after "c-". */
 void site_point_name(const char *connector_id, const char *run_id, char out[SITE_POINT_BYTES]);
+bool site_point_is_of(const char *point, const char *connector_id);
 
 /* "libvirt:qemu:///system", "memory:servers=3,disks=1,size=64M,seed=7". `scratch_dir` is where
  * the kind may put files (sockets, scratch space), owned by us, mode 0700. */

@@ -145,6 +145,18 @@ static const struct field run_fields[] = {
 };
 const struct shape door_run_shape = SHAPE(door_run, run_fields);
 
+static const struct field forget_fields[] = {
+    WORD(door_forget, job_id),
+    NAME(door_forget, vm_id),
+    NAME(door_forget, point),
+};
+const struct shape door_forget_shape = SHAPE(door_forget, forget_fields);
+
+static const struct field retire_fields[] = {
+    WORD(door_retire, connector_id),
+};
+const struct shape door_retire_shape = SHAPE(door_retire, retire_fields);
+
 static const struct field failed_fields[] = {
     WORD(door_failed, run_id),
     NUMBER(door_failed, token, COUNT_MAX),
@@ -242,6 +254,9 @@ static const struct door_entry {
     [DOOR_COMMITTED] = {&door_run_shape, "committed"},
     [DOOR_CANCEL] = {&door_run_shape, "cancel"},
     [DOOR_RELEASED] = {&door_run_shape, "released"},
+    [DOOR_FORGET] = {&door_forget_shape, "forget"},
+    [DOOR_FORGOTTEN] = {&door_forget_shape, "forgotten"},
+    [DOOR_RETIRE] = {&door_retire_shape, "retire"},
     [DOOR_STREAM] = {&door_stream_shape, "stream"},
     [DOOR_READY] = {&door_ready_shape, "ready"},
     [DOOR_LAYOUT] = {&door_layout_shape, "layout"},

@@ -31,6 +31,9 @@ enum door_type {
 	DOOR_COMMITTED,	 /* S: the version is durable: the old point may go, the job may end */
 	DOOR_CANCEL,	 /* S: give the run up and undo what was made for it */
 	DOOR_RELEASED,	 /* C: nothing of this run is left but its point for the next one */
+	DOOR_FORGET,	 /* S: the job that a point was kept for is over: remove the point */
+	DOOR_FORGOTTEN,	 /* C: it is gone */
+	DOOR_RETIRE,	 /* S: this connector was disassociated: it removes all it made, and ends */
 
 	DOOR_STREAM = 40,    /* C: opens a connection for one disk of a run */
 	DOOR_READY,	     /* I: what of this disk is durable already */
@@ -147,6 +150,14 @@ struct door_run { /* COPIED, COMMITTED, CANCEL, RELEASED */
 	int64_t token;
 };
 
+struct door_forget { /* FORGET, FORGOTTEN */
+	char *job_id, *vm_id, *point;
+};
+
+struct door_retire {
+	char *connector_id;
+};
+
 struct door_failed {
 	char *run_id;
 	int64_t token;
@@ -218,9 +229,9 @@ struct door_finished {
 extern const struct shape door_fault_shape, door_enrol_shape, door_enrolled_shape, door_hello_shape,
     door_base_shape, door_work_shape, door_welcome_shape, door_point_shape, door_heartbeat_shape,
     door_list_shape, door_inventory_shape, door_stage_shape, door_snapshot_disk_shape,
-    door_snapshot_shape, door_run_shape, door_failed_shape, door_stream_shape, door_ready_shape,
-    door_layout_shape, door_region_shape, door_outline_shape, door_need_shape, door_chunk_shape,
-    door_durable_shape, door_progress_shape, door_finished_shape;
+    door_snapshot_shape, door_run_shape, door_forget_shape, door_retire_shape, door_failed_shape,
+    door_stream_shape, door_ready_shape, door_layout_shape, door_region_shape, door_outline_shape,
+    door_need_shape, door_chunk_shape, door_durable_shape, door_progress_shape, door_finished_shape;
 
 /* The shape of a type's body (FINISH has an empty one), NULL for an unknown type; and its word. */
 const struct shape *door_shape(uint16_t type);

@@ -364,6 +364,9 @@ static void test_others_points_stay(void **state)
 	site_point_name("c-0123456789abcdef0", "sms-run-1", again);
 	assert_true(text_starts(name, "godwit-01234567-sms-run-1-"));
 	assert_string_not_equal(name, again);
+	assert_true(site_point_is_of(name, "c-0123456789abcdef0"));
+	assert_false(site_point_is_of(name, "c-0123456"));
+	assert_false(site_point_is_of(name, "c-me"));
 	struct site_point *p = begin(name, NULL, false);
 	assert_ok(site_end(site, p, true, err));
 	p = begin("godwit-me-20", NULL, false);

@@ -355,8 +355,13 @@ static void strangers(void **state)
 	struct stream *s = dial(w, NULL);
 	say(s, DOOR_HELLO, &hello);
 	expect_fault(s, ERR_DENIED, "certificate");
+	/* One that was ours is also told to clean up, and its name by which. */
+	struct door_retire retire;
 	s = dial(w, "c-gone");
 	say(s, DOOR_HELLO, &hello);
+	hear(s, DOOR_RETIRE, &retire);
+	assert_string_equal(retire.connector_id, "c-gone");
+	shape_release(&door_retire_shape, &retire);
 	expect_fault(s, ERR_DENIED, "c-gone was disassociated");
 	s = dial(w, "c-never-heard-of");
 	say(s, DOOR_HELLO, &hello);
@@ -369,6 +374,15 @@ static void strangers(void **state)
 	struct door_run run = {.run_id = TEXT(RUN), .token = 1};
 	say(s, DOOR_COPIED, &run);
 	expect_fault(s, ERR_INVALID, "begins with");
+	/* And while it is connected, with its next heartbeat. */
+	s = control(w, "c-one");
+	put_connector(w, "c-one", 1);
+	struct door_heartbeat beat = {.healthy = 1};
+	say(s, DOOR_HEARTBEAT, &beat);
+	hear(s, DOOR_RETIRE, &retire);
+	shape_release(&door_retire_shape, &retire);
+	expect_fault(s, ERR_DENIED, "c-one was disassociated");
+	put_connector(w, "c-one", 0);
 	stream_close(control(w, "c-one"));
 }
 
@@ -576,6 +590,79 @@ static void copied_needs_every_root_and_stays(void **state)
 	stream_close(s);
 }
 
+/* --- points of jobs that are over --- */
+
+static void put_base(struct world *w, const char *state)
+{
+	struct job_row job;
+	get(w, &meta_jobs, JOB, &job);
+	text_set(&job.state, state);
+	text_set(&job.base_point, "godwit-one-p1");
+	text_set(&job.base_connector_id, "c-one");
+	put(w, &meta_jobs, &job);
+	shape_release(meta_jobs.shape, &job);
+}
+
+static void assert_base(struct world *w, bool there)
+{
+	struct job_row job;
+	get(w, &meta_jobs, JOB, &job);
+	assert_int_equal(job.base_point != NULL, there);
+	assert_int_equal(job.base_connector_id != NULL, there);
+	shape_release(meta_jobs.shape, &job);
+}
+
+static size_t points_of_welcome(struct world *w)
+{
+	struct stream *s = dial(w, "c-one");
+	struct door_hello hello = hello_of();
+	struct door_welcome welcome;
+	say(s, DOOR_HELLO, &hello);
+	hear(s, DOOR_WELCOME, &welcome);
+	size_t count = welcome.points.count;
+	shape_release(&door_welcome_shape, &welcome);
+	stream_close(s);
+	return count;
+}
+
+static void a_point_is_forgotten_once(void **state)
+{
+	struct world *w = *state;
+	struct door_forget m,
+	    gone = {.job_id = TEXT(JOB), .vm_id = TEXT("vm-1"), .point = TEXT("godwit-one-p1")};
+	put_job(w);
+	put_base(w, "ACTIVE");
+	assert_int_equal(points_of_welcome(w), 1);
+	struct stream *s = control(w, "c-one"), *other = control(w, "c-two");
+	settle(s);
+	/* A live job keeps its base, whatever a connector says. */
+	say(s, DOOR_FORGOTTEN, &gone);
+	settle(s);
+	assert_base(w, true);
+
+	put_base(w, "DELETED");
+	door_tell_forget(w->door, "c-one", JOB, "vm-1", "godwit-one-p1");
+	hear(s, DOOR_FORGET, &m);
+	assert_string_equal(m.job_id, JOB);
+	assert_string_equal(m.vm_id, "vm-1");
+	assert_string_equal(m.point, "godwit-one-p1");
+	shape_release(&door_forget_shape, &m);
+	say(other, DOOR_FORGOTTEN, &gone);
+	settle(other);
+	gone.point = TEXT("godwit-one-p2");
+	say(s, DOOR_FORGOTTEN, &gone);
+	settle(s);
+	assert_base(w, true);
+	gone.point = TEXT("godwit-one-p1");
+	say(s, DOOR_FORGOTTEN, &gone);
+	say(s, DOOR_FORGOTTEN, &gone);
+	settle(s);
+	assert_base(w, false);
+	stream_close(s);
+	stream_close(other);
+	assert_int_equal(points_of_welcome(w), 0);
+}
+
 /* --- a service that is large --- */
 
 #define JOBS	20000
@@ -712,6 +799,7 @@ int main(int argc, char **argv)
 	    cmocka_unit_test_setup_teardown(words_of_a_run_not_leased, make, drop),
 	    cmocka_unit_test_setup_teardown(another_point_counts_as_read_again, make, drop),
 	    cmocka_unit_test_setup_teardown(copied_needs_every_root_and_stays, make, drop),
+	    cmocka_unit_test_setup_teardown(a_point_is_forgotten_once, make, drop),
 	    cmocka_unit_test_setup_teardown(welcome_comes_in_parts, make, drop),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
