@@ -156,7 +156,7 @@ static int add_disk(void *context, const void *row)
 	return 0;
 }
 
-static int sum_run(struct meta_tx *tx, const char *run_id, struct err *e)
+static int sum_run(struct meta_tx *tx, const char *run_id, int64_t lost, struct err *e)
 {
 	struct run_row run = {0};
 	struct meta_scan scan = {.index = "run", .equal_count = 1, .values = {{.text = run_id}}};
@@ -165,6 +165,7 @@ static int sum_run(struct meta_tx *tx, const char *run_id, struct err *e)
 		return -1;
 	run.bytes_total = run.bytes_done = run.bytes_read = run.bytes_new = 0;
 	run.bytes_sent = run.bytes_stored = run.chunks = run.chunks_new = 0;
+	run.bytes_reread += lost;
 	r = meta_scan(tx, &meta_run_disks, &scan, add_disk, &run, e);
 	if (r == 0 && run.bytes_total > 0 && text_equal(run.stage, "Uploading"))
 		text_setf(&run.stage_progress, "%lld%%",
@@ -175,18 +176,39 @@ static int sum_run(struct meta_tx *tx, const char *run_id, struct err *e)
 	return r;
 }
 
+/* The run may have taken another point since the stream was opened: then it tells of nothing. */
+static int check_point(struct meta_tx *tx, const struct intake_note *note, struct err *e)
+{
+	struct run_row run = {0};
+	const char *point = strchr(note->stream_id, ':');
+	int r = meta_get(tx, &meta_runs, note->run_id, &run, e);
+	if (r == 0 && !(point && text_equal(run.point, point + 1)))
+		r = err_set(e, ERR_CONFLICT, "run %s copies from another point now", run.id);
+	shape_release(meta_runs.shape, &run);
+	return r;
+}
+
 static void note_progress(struct service *s, const struct intake_note *note, struct err *e)
 {
 	struct meta_tx *tx;
 	struct run_disk_row disk = {0};
 	char id[2 * ID_BYTES];
+	int64_t lost = 0;
 	snprintf(id, sizeof id, "%s.%lld", note->run_id, (long long)note->number);
 	if (meta_begin(s->meta, true, &tx, e) < 0)
 		return;
-	int r = meta_get(tx, &meta_run_disks, id, &disk, e);
+	int r = check_point(tx, note, e);
+	if (r == 0)
+		r = meta_get(tx, &meta_run_disks, id, &disk, e);
 	if (r == 0) {
-		disk.bytes_total = note->bytes_total;
-		disk.bytes_done = note->bytes_done;
+		/* A new stream begins with what is durable, as soon as it knows how much there is:
+		 * what the one before had done beyond that is read again. */
+		if (note->bytes_total > 0 || disk.bytes_done == 0) {
+			if (note->bytes_done < disk.bytes_done)
+				lost = disk.bytes_done - note->bytes_done;
+			disk.bytes_total = note->bytes_total;
+			disk.bytes_done = note->bytes_done;
+		}
 		disk.bytes_read = note->bytes_read;
 		disk.bytes_new = note->bytes_new;
 		disk.bytes_sent = note->bytes_sent;
@@ -195,7 +217,7 @@ static void note_progress(struct service *s, const struct intake_note *note, str
 		r = meta_put(tx, &meta_run_disks, &disk, e);
 	}
 	if (r == 0)
-		r = sum_run(tx, note->run_id, e);
+		r = sum_run(tx, note->run_id, lost, e);
 	shape_release(meta_run_disks.shape, &disk);
 	struct err none;
 	meta_end(tx, r == 0, r == 0 ? e : &none);
@@ -204,22 +226,17 @@ static void note_progress(struct service *s, const struct intake_note *note, str
 static void note_finished(struct service *s, const struct intake_note *note, struct err *e)
 {
 	struct meta_tx *tx;
-	struct run_row run = {0};
 	struct run_disk_row disk = {0};
 	char id[2 * ID_BYTES], hex[NAME_HEX_BYTES];
 	struct name root;
-	const char *point = strchr(note->stream_id, ':');
-	if (note->root.len != NAME_BYTES || !point)
+	if (note->root.len != NAME_BYTES)
 		return (void)err_set(e, ERR_INVALID, "a finished stream has a root of 32 bytes");
 	memcpy(root.bytes, note->root.data, NAME_BYTES);
 	name_hex(&root, hex);
 	snprintf(id, sizeof id, "%s.%lld", note->run_id, (long long)note->number);
 	if (meta_begin(s->meta, true, &tx, e) < 0)
 		return;
-	int r = meta_get(tx, &meta_runs, note->run_id, &run, e);
-	/* The run may have taken another point meanwhile: then this root is of no use. */
-	if (r == 0 && !text_equal(run.point, point + 1))
-		r = err_set(e, ERR_CONFLICT, "run %s copies from another point now", run.id);
+	int r = check_point(tx, note, e);
 	if (r == 0)
 		r = meta_get(tx, &meta_run_disks, id, &disk, e);
 	if (r == 0) {
@@ -228,8 +245,7 @@ static void note_finished(struct service *s, const struct intake_note *note, str
 		r = meta_put(tx, &meta_run_disks, &disk, e);
 	}
 	if (r == 0)
-		r = sum_run(tx, run.id, e);
-	shape_release(meta_runs.shape, &run);
+		r = sum_run(tx, note->run_id, 0, e);
 	shape_release(meta_run_disks.shape, &disk);
 	struct err none;
 	meta_end(tx, r == 0, r == 0 ? e : &none);
