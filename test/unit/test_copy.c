@@ -10,6 +10,7 @@
 #include "base/limits.h"
 #include "block/tree.h"
 #include "copy/copy.h"
+#include "copy/journal.h"
 #include "io/file.h"
 #include "io/process.h"
 #include "test.h"
@@ -393,6 +394,108 @@ static void a_store_may_fail_in_the_middle(void **state)
 	assert_true(failures >= 5);
 }
 
+/* --- a journal torn by a crash --- */
+
+#define RECORD_BYTES 48
+
+struct told {
+	unsigned count;
+	uint64_t regions[8];
+};
+
+static void take(void *context, uint64_t region, const struct name *page)
+{
+	struct told *told = context;
+
+	(void)page;
+	assert_true(told->count < COUNT_OF(told->regions));
+	told->regions[told->count++] = region;
+}
+
+/* The journal is `data`; what is told of it is `whole` records, and it ends behind them. */
+static void assert_tells(const char *path, const uint8_t *data, size_t n, size_t header,
+			 unsigned whole, const struct told *all)
+{
+	struct told told = {0};
+	struct journal j;
+	struct name none = {{0}};
+
+	assert_ok(file_write(path, data, n, 0600, err));
+	assert_ok(
+	    journal_open(journal_dir, "torn", 0, "p1", DISK_BYTES, &none, 0, take, &told, &j, err));
+	assert_int_equal(told.count, whole);
+	assert_memory_equal(told.regions, all->regions, whole * sizeof *told.regions);
+	assert_int_equal(j.started, n >= header);
+	assert_int_equal(j.end, n >= header ? header + whole * RECORD_BYTES : 0);
+	journal_close(&j);
+}
+
+/* Resumes on such a journal: the disk is what it was, and what the journal tells is not read. */
+static void assert_resumes(struct store *store, const char *path, const uint8_t *data, size_t n,
+			   unsigned whole, const struct name *root, int64_t total)
+{
+	struct name again;
+	struct job j;
+
+	assert_ok(file_write(path, data, n, 0600, err));
+	job_init(&j, store, "torn", "p1", NULL);
+	assert_ok(copy(&j, NULL, &again, err));
+	assert_memory_equal(&again, root, sizeof again);
+	assert_int_equal(j.progress.chunks_new, 0); /* stored is stored */
+	assert_int_equal(j.progress.bytes_done, j.progress.bytes_total);
+	assert_true(whole ? j.progress.bytes_read < total : j.progress.bytes_read == total);
+}
+
+static void torn_journals(void **state)
+{
+	struct store *store;
+	struct name root;
+	struct job j;
+	struct buf file = {0};
+	struct told all = {0};
+	struct layout layout;
+	struct name none = {{0}};
+	char path[96];
+	int64_t total;
+
+	(void)state;
+	assert_ok(store_open("memory:", true, true, &store, err));
+	job_init(&j, store, "torn", "p1", NULL);
+	assert_ok(copy(&j, NULL, &root, err));
+	total = j.progress.bytes_read;
+	snprintf(path, sizeof path, "%s/torn.0", journal_dir);
+	assert_ok(file_read(path, MIB, &file, err));
+	assert_int_equal(
+	    journal_scan(file.data, file.len, "p1", DISK_BYTES, &none, &layout, take, &all),
+	    file.len);
+	assert_int_equal(all.count, layout_regions(&layout));
+	assert_true(all.count >= 3);
+	size_t header = file.len - all.count * RECORD_BYTES;
+
+	for (size_t n = 0; n <= file.len; n++) {
+		unsigned whole = n < header ? 0 : (unsigned)((n - header) / RECORD_BYTES);
+		assert_tells(path, file.data, n, header, whole, &all);
+		if (n < 2 || n + 2 > file.len || n == header / 2 ||
+		    (n >= header - 1 && (n - header + 1) % RECORD_BYTES < 3))
+			assert_resumes(store, path, file.data, n, whole, &root, total);
+	}
+	/* A file that grew before its bytes were written: noughts, or one wrong bit, behind. */
+	for (size_t n = header; n < file.len; n++) {
+		uint8_t *torn = xcalloc(1, file.len);
+		memcpy(torn, file.data, n);
+		unsigned whole = (unsigned)((n - header) / RECORD_BYTES);
+		if (memcmp(torn, file.data, file.len) != 0)
+			assert_tells(path, torn, file.len, header, whole, &all);
+		memcpy(torn, file.data, file.len);
+		torn[n] ^= 1;
+		assert_tells(path, torn, file.len, header, whole, &all);
+		free(torn);
+	}
+	buf_release(&file);
+	store_close(store);
+	assert_ok(copy_journal_remove(journal_dir, "torn", err));
+}
+
 /* --- a sender that lies --- */
 
 struct liar {
@@ -496,6 +599,7 @@ int main(void)
 	    cmocka_unit_test(increments_equal_full_copies),
 	    cmocka_unit_test(resumes_under_its_point),
 	    cmocka_unit_test(a_store_may_fail_in_the_middle),
+	    cmocka_unit_test(torn_journals),
 	    cmocka_unit_test(lies_are_refused),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);
