@@ -66,10 +66,12 @@ static int last_word(int fd, struct err *e)
 	return finished ? 0 : -1;
 }
 
-static int write_plan(const struct site_disk *disk, unsigned nbd_count, int *fd, struct err *e)
+static int write_plan(const struct site_disk *disk, unsigned nbd_count, int64_t bytes_per_second,
+		      int *fd, struct err *e)
 {
 	struct copy_plan plan = {.full = !disk->dirty_context && !disk->has_changed,
-				 .nbd_count = nbd_count};
+				 .nbd_count = nbd_count,
+				 .bytes_per_second = bytes_per_second};
 	struct buf frame = {0};
 	text_set(&plan.export_name, disk->export_name ? disk->export_name : "");
 	text_set(&plan.dirty_context, disk->dirty_context);
@@ -120,7 +122,7 @@ static int run_child(struct connector_run *run, unsigned index, struct stream *d
 	if (count > 0)
 		r = 0; /* one connection is enough where a server takes no more */
 	if (r == 0)
-		r = write_plan(disk, count, &in, e);
+		r = write_plan(disk, count, c->config.bytes_per_second, &in, e);
 	if (r == 0 && (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0 ||
 		       pipe2(out, O_CLOEXEC) < 0))
 		r = err_errno(e, errno, "cannot make a channel to the copying child");

@@ -77,6 +77,10 @@ int main(int argc, char **argv)
 	if (hold &&
 	    number_parse("GODWIT_HOLD_STAGE_MS", hold, 0, 60000, &config.hold_stage_ms, &e) < 0)
 		return usage(e.text);
+	const char *rate = getenv("GODWIT_DISK_BYTES_PER_SECOND");
+	if (rate && number_parse("GODWIT_DISK_BYTES_PER_SECOND", rate, 0, INT64_MAX / 1000,
+				 &config.bytes_per_second, &e) < 0)
+		return usage(e.text);
 	static sigset_t signals;
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGTERM);

@@ -59,10 +59,16 @@ static pid_t running(const struct cli *c, const char *name)
 /* Variables that the libraries of the daemons look at, besides what every child gets. */
 static void add_environment(struct list *env)
 {
-	static const char *const names[] = {
-	    "HOME",	     "XDG_RUNTIME_DIR", "LIBVIRT_DEFAULT_URI",
-	    "ASAN_OPTIONS",  "UBSAN_OPTIONS",	"LSAN_OPTIONS",
-	    "SSH_AUTH_SOCK", "TMPDIR",		"GODWIT_HOLD_STAGE_MS"};
+	static const char *const names[] = {"HOME",
+					    "XDG_RUNTIME_DIR",
+					    "LIBVIRT_DEFAULT_URI",
+					    "ASAN_OPTIONS",
+					    "UBSAN_OPTIONS",
+					    "LSAN_OPTIONS",
+					    "SSH_AUTH_SOCK",
+					    "TMPDIR",
+					    "GODWIT_HOLD_STAGE_MS",
+					    "GODWIT_DISK_BYTES_PER_SECOND"};
 	for (unsigned i = 0; i < COUNT_OF(names); i++) {
 		const char *value = getenv(names[i]);
 		if (value)

@@ -5,6 +5,10 @@
  * /dev/vda (or another letter), past every cache, and answers "WROTE LENGTH", or "WROTE -1" after an
  * error; "f OFFSET LENGTH BYTE [LETTER]" writes the same in many small pieces, in order; "q" switches
  * off.
+ *
+ * With "ab=OFFSET:OFFSET" on the kernel's command line it obeys nothing: for ever it writes a number
+ * that counts up at the first offset and then, when that is on the disk, at the second; it tells
+ * every hundredth as "AB NUMBER".
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -49,6 +53,28 @@ static void write_disk(char letter, long offset, size_t length, size_t piece, in
 	printf("WROTE %zd\n", n < 0 ? n : (ssize_t)done);
 }
 
+static void write_number(int fd, long offset, long number)
+{
+	char block[4096] = "";
+	snprintf(block, sizeof block, "%020ld\n", number);
+	if (pwrite(fd, block, sizeof block, offset) != sizeof block || fsync(fd) < 0)
+		printf("AB failed: %s\n", strerror(errno));
+}
+
+static void write_in_order(const char *where)
+{
+	long a, b;
+	int fd = open("/dev/vda", O_WRONLY | O_SYNC);
+	if (fd < 0 || sscanf(where, "%ld:%ld", &a, &b) != 2)
+		return;
+	for (long number = 1;; number++) {
+		write_number(fd, a, number);
+		write_number(fd, b, number);
+		if (number % 100 == 0)
+			printf("AB %ld\n", number);
+	}
+}
+
 int main(void)
 {
 	char line[512];
@@ -65,6 +91,8 @@ int main(void)
 	for (int i = 0; i < 100 && access("/dev/vda", F_OK) < 0; i++)
 		usleep(50000);
 	printf("GUEST-READY\n");
+	if (getenv("ab"))
+		write_in_order(getenv("ab"));
 	while (fgets(line, sizeof line, stdin)) {
 		char letter = 'a';
 		if (sscanf(line, "w %ld %zu %d %c", &offset, &length, &byte, &letter) >= 3)
