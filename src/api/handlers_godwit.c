@@ -37,6 +37,7 @@ static void out_image(json_t *out, const struct image_row *image)
 	out_integer(out, "sizeBytes", image->size_bytes);
 	out_integer(out, "bytesStored", image->bytes_stored);
 	out_integer(out, "bytesNew", image->bytes_new);
+	out_text(out, "overlayOf", image->overlay_of);
 }
 
 int handle_list_images(struct api_call *call, json_t *in, json_t *out)
@@ -115,6 +116,20 @@ static int out_machine(struct api_call *call, const struct image_row *image, jso
 	return 0;
 }
 
+/* Whether the image's server runs, as of the newest import of the catalog; left out when that is
+ * not known. */
+static void out_power(struct meta_tx *tx, const struct image_row *image, json_t *out)
+{
+	struct server_row server = {0};
+	struct machine m = {0};
+	if (image->server_id && meta_get(tx, &meta_servers, image->server_id, &server, NULL) == 0 &&
+	    server.machine.len &&
+	    wire_decode(&machine_shape, server.machine.data, server.machine.len, &m, NULL) == 0)
+		out_text(out, "serverPower", m.power);
+	shape_release(meta_servers.shape, &server);
+	shape_release(&machine_shape, &m);
+}
+
 int handle_get_image(struct api_call *call, json_t *in, json_t *out)
 {
 	struct image_row image = {0};
@@ -123,6 +138,8 @@ int handle_get_image(struct api_call *call, json_t *in, json_t *out)
 		return -1;
 	int result = api_get(call, tx, &meta_images, "image", in_text(in, "imageId"), INVALID,
 			     &image);
+	if (!result)
+		out_power(tx, &image, out);
 	if (api_end(call, tx, result))
 		return -1;
 	out_image(out, &image);

@@ -62,7 +62,7 @@ static const struct api_shape shape_FailureLimit = {
 	    MEMBER(serverId, ServerId), MEMBER(replicationRunId, ReplicationRunId),                \
 	    MEMBER(state, ImageState), MEMBER(createdOn, Timestamp), MEMBER(verdict, Word),        \
 	    MEMBER(verdictText, Sentence), MEMBER(verdictOn, Timestamp), MEMBER(sizeBytes, Bytes), \
-	    MEMBER(bytesStored, Bytes), MEMBER(bytesNew, Bytes)
+	    MEMBER(bytesStored, Bytes), MEMBER(bytesNew, Bytes), MEMBER(overlayOf, AmiId)
 
 static STRUCTURE(Image, IMAGE_MEMBERS);
 static LIST(ImageList, Image);
@@ -72,6 +72,24 @@ static LIST(ImageDiskList, ImageDisk);
 static STRUCTURE(Machine, MEMBER(name, VmName), MEMBER(path, VmPath), MEMBER(guestOs, Word),
 		 MEMBER(firmware, Word), MEMBER(machine, Word), MEMBER(vcpus, Count),
 		 MEMBER(memoryBytes, Bytes), MEMBER(nicCount, Count));
+/* A program of this machine listens there: STATE/run/<socket>.sock */
+static const struct api_shape shape_SocketName = {
+    .name = "SocketName",
+    .type = API_STRING,
+    .pattern = "^[a-z0-9-]+$",
+    .has_min = true,
+    .min = 1,
+    .has_max = true,
+    .max = 32,
+};
+static const struct api_shape shape_DiskNumber = {
+    .name = "DiskNumber",
+    .type = API_INTEGER,
+    .has_min = true,
+    .min = 0,
+    .has_max = true,
+    .max = LIMIT_DISKS_PER_SERVER - 1,
+};
 static STRUCTURE(StateCount, MEMBER(state, Word), MEMBER(count, Count));
 static LIST(StateCountList, StateCount);
 
@@ -81,7 +99,16 @@ static STRUCTURE(ListImagesResponse, MEMBER(imageList, ImageList), MEMBER(nextTo
 
 static STRUCTURE(GetImageRequest, REQUIRED(imageId, AmiId));
 static STRUCTURE(GetImageResponse, IMAGE_MEMBERS, MEMBER(evidence, Word),
-		 MEMBER(disks, ImageDiskList), MEMBER(machine, Machine));
+		 MEMBER(disks, ImageDiskList), MEMBER(machine, Machine),
+		 MEMBER(serverPower, Word));
+
+static STRUCTURE(BeginImageCommitRequest, REQUIRED(imageId, AmiId));
+static STRUCTURE(BeginImageCommitResponse, MEMBER(commitId, Word));
+static STRUCTURE(CommitImageDiskRequest, REQUIRED(commitId, Word), REQUIRED(disk, DiskNumber),
+		 REQUIRED(socket, SocketName));
+EMPTY(CommitImageDiskResponse);
+static STRUCTURE(EndImageCommitRequest, REQUIRED(commitId, Word));
+static STRUCTURE(EndImageCommitResponse, MEMBER(imageId, AmiId));
 
 static STRUCTURE(DeleteImageRequest, REQUIRED(imageId, AmiId));
 EMPTY(DeleteImageResponse);
@@ -124,6 +151,22 @@ static STRUCTURE(GetServiceStatusResponse, MEMBER(version, Word), MEMBER(region,
 
 static const struct api_op ops[] = {
     {
+	.name = "BeginImageCommit",
+	.input = &shape_BeginImageCommitRequest,
+	.output = &shape_BeginImageCommitResponse,
+	.errors = ERRORS(NOT_PERMITTED),
+	.handler = handle_begin_image_commit,
+	.doc = "Begin to make an image of what was written over one.",
+    },
+    {
+	.name = "CommitImageDisk",
+	.input = &shape_CommitImageDiskRequest,
+	.output = &shape_CommitImageDiskResponse,
+	.errors = ERRORS(NOT_PERMITTED),
+	.handler = handle_commit_image_disk,
+	.doc = "Take what changed on a disk from a program of this machine.",
+    },
+    {
 	.name = "CreateConnectorToken",
 	.input = &shape_CreateConnectorTokenRequest,
 	.output = &shape_CreateConnectorTokenResponse,
@@ -138,6 +181,14 @@ static const struct api_op ops[] = {
 	.errors = ERRORS(NOT_PERMITTED),
 	.handler = handle_delete_image,
 	.doc = "Delete an image; its bytes go when nothing else refers to them.",
+    },
+    {
+	.name = "EndImageCommit",
+	.input = &shape_EndImageCommitRequest,
+	.output = &shape_EndImageCommitResponse,
+	.errors = ERRORS(NOT_PERMITTED),
+	.handler = handle_end_image_commit,
+	.doc = "Record the image when every disk that was begun came whole.",
     },
     {
 	.name = "GetImage",

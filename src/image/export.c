@@ -18,6 +18,7 @@
 #include "io/process.h"
 
 #define EXPORT_CACHE_BYTES (8 * MIB)
+#define FULL_BYTES	   (4 * MIB) /* less is left: no cluster of any format fits */
 
 /* What qemu-img calls a format, and what it is to do besides. */
 static const struct format {
@@ -83,15 +84,21 @@ static void follow_progress(int fd, const struct progress *p)
 	}
 }
 
-/* The last line that qemu-img wrote, as a sentence of ours. */
+static int full(struct err *e)
+{
+	return err_set(e, ERR_FULL, "its file system is full: make room there");
+}
+
+/* The last line that qemu-img wrote, as a sentence of ours. Not every format says why a write
+ * failed, but with what was written still there the file system tells. */
 static int explain(const char *log_file, const char *part, struct err *e)
 {
+	uint64_t free_bytes = 0, total_bytes = 0;
 	char line[300];
 
+	if (file_space(part, &free_bytes, &total_bytes, NULL) == 0 && free_bytes < FULL_BYTES)
+		return full(e);
 	serve_last_line(log_file, line, sizeof line);
-	if (strstr(line, strerror(ENOSPC)))
-		return err_set(e, ERR_FULL, "the file system of '%s' is full: make room there",
-			       part);
 	return err_set(e, ERR_IO, "qemu-img could not write it: %s",
 		       *line ? line : "it was ended by a signal");
 }
@@ -165,7 +172,7 @@ static int export_raw(struct version *v, const char *part, const struct progress
 	else
 		result = version_write(v, fd, p->step, p->context, e);
 	if (result < 0 && e && e->kind == ERR_FULL)
-		err_set(e, ERR_FULL, "the file system of '%s' is full: make room there", part);
+		full(e);
 	close(fd);
 	return result;
 }

@@ -63,10 +63,22 @@ int image_serve(const char *store_where, const struct serve_disk *disks, unsigne
 		const char *socket_path, const char *log_file, bool keep_alive, pid_t *pid,
 		struct err *e);
 
-/* Make a qcow2 file over an export of a served socket (qemu-img create -b nbd+unix://…); size 0 is
- * the export's own. */
+/* Make a qcow2 file over an export of a served socket (qemu-img create -b nbd+unix://…), aside and
+ * renamed; size 0 is the export's own. */
 int image_overlay(const char *socket_path, const char *export_name, uint64_t size_bytes,
 		  const char *overlay_path, struct err *e);
+
+/* An overlay as it is served: FILE over an export of the base's socket. */
+struct overlay_disk {
+	const char *export_name, *base_export, *file;
+};
+/* Serve overlays by qemu-storage-daemon on a unix socket (mode 0600), with the allocation depth as
+ * a context; returns when it accepts connections. The child dies with the calling thread. What a
+ * client flushed survives any death; an overlay is opened by one writer at a time. A base whose
+ * server is gone is waited for for a minute. */
+int image_serve_overlays(const char *base_socket, const struct overlay_disk *disks, unsigned count,
+			 bool writable, const char *socket_path, const char *log_file, pid_t *pid,
+			 struct err *e);
 
 /* The formats of an export, for people: "raw, qcow2, …". */
 extern const char image_formats[];

@@ -23,7 +23,6 @@
 #define START_TIMEOUT_MS 30000
 #define START_POLL_MS	 20
 #define GREETING_MS	 1000
-#define OVERLAY_MS	 60000
 
 char *serve_uri(const char *socket_path, const char *export_name)
 {
@@ -112,8 +111,8 @@ static bool greets(const struct sockaddr_un *address)
 	return ok;
 }
 
-static int wait_until_ready(pid_t pid, const struct sockaddr_un *address, const char *log_file,
-			    struct err *e)
+static int wait_until_ready(pid_t pid, const char *name, const struct sockaddr_un *address,
+			    const char *log_file, struct err *e)
 {
 	int64_t end = clock_mono_ms() + START_TIMEOUT_MS;
 	int status;
@@ -127,13 +126,13 @@ static int wait_until_ready(pid_t pid, const struct sockaddr_un *address, const 
 			char line[300];
 
 			serve_last_line(log_file, line, sizeof line);
-			return err_set(e, ERR_IO, "the NBD server nbdkit did not start: %s",
+			return err_set(e, ERR_IO, "the NBD server %s did not start: %s", name,
 				       *line ? line : "it says nothing of why");
 		}
 		if (clock_mono_ms() > end) {
 			process_stop(pid, 1000);
 			return err_set(e, ERR_UNAVAILABLE,
-				       "the NBD server nbdkit did not listen on '%s' within %d s",
+				       "the NBD server %s did not listen on '%s' within %d s", name,
 				       address->sun_path, START_TIMEOUT_MS / 1000);
 		}
 	}
@@ -169,6 +168,23 @@ static int clear_way(const char *path, const struct sockaddr_un *address, struct
 	return 0;
 }
 
+int serve_start(const struct process_plan *plan, const char *name, const char *socket_path,
+		pid_t *pid, struct err *e)
+{
+	struct sockaddr_un address;
+	int result;
+
+	if (set_address(&address, socket_path, e) < 0 || clear_way(socket_path, &address, e) < 0 ||
+	    start_private(plan, pid, e) < 0)
+		return -1;
+	result = wait_until_ready(*pid, name, &address, plan->log_file, e);
+	if (result == 0 && chmod(socket_path, 0600) < 0) {
+		result = err_errno(e, errno, "cannot make the socket '%s' private", socket_path);
+		process_stop(*pid, 1000);
+	}
+	return result;
+}
+
 int image_serve(const char *store_where, const struct serve_disk *disks, unsigned count,
 		const char *socket_path, const char *log_file, bool keep_alive, pid_t *pid,
 		struct err *e)
@@ -178,7 +194,6 @@ int image_serve(const char *store_where, const struct serve_disk *disks, unsigne
 	char *disk_args[LIMIT_DISKS_PER_SERVER];
 	char *plugin = process_sibling(PLUGIN), *store_arg = xasprintf("store=%s", store_where);
 	struct process_plan plan = {.argv = argv, .log_file = log_file, .keep_alive = keep_alive};
-	struct sockaddr_un address;
 	unsigned n = 6;
 	int result = -1;
 
@@ -197,46 +212,11 @@ int image_serve(const char *store_where, const struct serve_disk *disks, unsigne
 		disk_args[i] = xasprintf("%s=%s", disks[i].export_name, hex);
 		argv[n++] = disk_args[i];
 	}
-	if (set_address(&address, socket_path, e) < 0 || clear_way(socket_path, &address, e) < 0)
-		goto out;
-	if (start_private(&plan, pid, e) < 0)
-		goto out;
-	result = wait_until_ready(*pid, &address, log_file, e);
-	if (result == 0 && chmod(socket_path, 0600) < 0) {
-		result = err_errno(e, errno, "cannot make the socket '%s' private", socket_path);
-		process_stop(*pid, 1000);
-	}
+	result = serve_start(&plan, "nbdkit", socket_path, pid, e);
 out:
 	for (unsigned i = 0; i < count; i++)
 		free(disk_args[i]);
 	free(store_arg);
 	free(plugin);
-	return result;
-}
-
-int image_overlay(const char *socket_path, const char *export_name, uint64_t size_bytes,
-		  const char *overlay_path, struct err *e)
-{
-	char *uri = serve_uri(socket_path, export_name);
-	char *size = xasprintf("%" PRIu64, size_bytes);
-	const char *const argv[] = {"qemu-img",
-				    "create",
-				    "-q",
-				    "-f",
-				    "qcow2",
-				    "-F",
-				    "raw",
-				    "-b",
-				    uri,
-				    overlay_path,
-				    size_bytes ? size : NULL,
-				    NULL};
-	struct process_plan plan = {.argv = argv};
-	int result = process_run(&plan, OVERLAY_MS, 0, NULL, e);
-
-	if (result < 0)
-		err_prefix(e, "cannot make the overlay '%s'", overlay_path);
-	free(size);
-	free(uri);
 	return result;
 }

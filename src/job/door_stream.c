@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "job/door_private.h"
+#include "job/overlay.h"
 #include "wire/wire.h"
 
 #define RELAY_BYTES (256u << 10)
@@ -254,6 +255,8 @@ static void note_finished(struct service *s, const struct intake_note *note, str
 void door_note(void *service, enum intake_type type, const struct intake_note *note)
 {
 	struct err e = {0};
+	if (overlay_commit_note(((struct service *)service)->commits, type, note))
+		return;
 	if (type == INTAKE_PROGRESS)
 		note_progress(service, note, &e);
 	else if (type == INTAKE_FINISHED)

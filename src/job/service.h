@@ -11,12 +11,15 @@
 #include "job/step.h"
 #include "meta/rows.h"
 
+struct overlay_commits;
+
 struct service {
 	struct meta *meta;
 	const struct job_rules *rules;
 	const char *state_dir; /* everything of this service is under it */
 	const char *store_where;
 	const char *region, *account;
+	struct overlay_commits *commits; /* NULL: overlays cannot be committed */
 	void (*wake)(void *context); /* tell the loop that something changed; may be NULL */
 	void *wake_context;
 	/* Ask connectors for their inventory; returns how many were asked. NULL: none can be. */

@@ -199,7 +199,7 @@ static const struct field image_fields[] = {
     I(verdict_at),    T(evidence, 4 * KIB),
     B(machine),	      FIELD_LIST_OF(image_row, disks, LIMIT_DISKS_PER_SERVER, &image_disk_shape),
     I(size_bytes),    I(bytes_stored),
-    I(bytes_new),
+    I(bytes_new),     T(overlay_of, ID),
 };
 #undef ROW
 static const struct meta_index image_indexes[] = {

@@ -124,6 +124,7 @@ struct image_row {
 	struct bytes machine;
 	struct list disks; /* of struct image_disk */
 	int64_t size_bytes, bytes_stored, bytes_new;
+	char *overlay_of; /* the image it was written over, or NULL: it is of a run */
 };
 
 struct image_disk {

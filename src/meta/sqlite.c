@@ -38,6 +38,7 @@
 static const char *const migrations[] = {
     NULL,
     "CREATE INDEX \"job_base\" ON \"job\"(\"base_connector_id\",\"state\")",
+    "ALTER TABLE \"image\" ADD COLUMN \"overlay_of\" TEXT",
 };
 #define NEWEST_VERSION ((int)COUNT_OF(migrations))
 

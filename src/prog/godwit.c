@@ -40,7 +40,11 @@ static const struct cli_option job_set_options[] = {
 static const struct cli_option image_list_options[] = {{"job", "JOB", "only images of this job"},
 						       {0}};
 static const struct cli_option serve_options[] = {
-    {"socket", "PATH", "unix socket (STATE/run/IMAGE.sock)"}, {0}};
+    {"socket", "PATH", "unix socket (STATE/run/IMAGE.sock)"},
+    {"overlay", "FILE", "writable: what is written goes into this file"},
+    {0}};
+static const struct cli_option commit_options[] = {
+    {"drop", NULL, "remove the overlay instead, and what was written with it"}, {0}};
 static const struct cli_option boot_options[] = {
     {"display", "NAME", "none, gtk, sdl or curses, as QEMU knows them (none)"}, {0}};
 static const struct cli_option export_options[] = {{"format", "NAME", "raw, qcow2, vmdk, vhd or vhdx (qcow2)"},
@@ -66,8 +70,10 @@ const struct command cli_commands[] = {
     {"image show", "IMAGE", none, "Show an image, its disks and its verdict.", cmd_image_show},
     {"image delete", "IMAGE", none, "Delete an image.", cmd_image_delete},
     {"image verify", "IMAGE", none, "Read and hash everything of an image.", cmd_image_verify},
-    {"image serve", "IMAGE", serve_options, "Serve the disks of an image by NBD, read-only.",
-     cmd_image_serve},
+    {"image serve", "IMAGE", serve_options,
+     "Serve the disks of an image by NBD, read-only or over an overlay.", cmd_image_serve},
+    {"image commit", "OVERLAY", commit_options,
+     "Make an image of what was written over one.", cmd_image_commit},
     {"image boot", "IMAGE", boot_options,
      "Boot an image under a throw-away overlay, without a network.", cmd_image_boot},
     {"image export", "IMAGE FILE", export_options, "Write a disk of an image to a file.",

@@ -101,6 +101,7 @@ int cmd_image_delete(struct cli *c, struct err *e);
 int cmd_image_verify(struct cli *c, struct err *e);
 int cmd_image_serve(struct cli *c, struct err *e);
 int cmd_image_boot(struct cli *c, struct err *e);
+int cmd_image_commit(struct cli *c, struct err *e);
 int cmd_image_export(struct cli *c, struct err *e);
 int cmd_stages(struct cli *c, struct err *e);
 int cmd_completion(struct cli *c, struct err *e);

@@ -64,6 +64,7 @@ int cmd_image_show(struct cli *c, struct err *e)
 	show_field("name", text_of(image, "name"));
 	show_field("state", text_of(image, "state"));
 	show_cell("made", cell_time(image, "createdOn"));
+	show_field("overlay of", text_of(image, "overlayOf"));
 	show_field("job", text_of(image, "replicationJobId"));
 	show_field("run", text_of(image, "replicationRunId"));
 	show_field("verdict", text_of(image, "verdict"));

@@ -17,29 +17,36 @@
 #include "image/image.h"
 #include "io/file.h"
 #include "io/process.h"
-#include "prog/godwit_local.h"
+#include "prog/godwit_overlay.h"
 
 void local_release(struct local *l)
 {
+	free(l->state);
 	free(l->store);
 	json_decref(l->image);
 }
 
 int local_open(struct cli *c, struct local *l, struct err *e)
 {
+	return local_open_image(c, c->args[0], l, e);
+}
+
+int local_open_image(struct cli *c, const char *image_id, struct local *l, struct err *e)
+{
 	json_t *disk;
 	size_t i;
 	*l = (struct local){0};
-	if (call_godwit(c, "GetImage", json_pack("{s:s}", "imageId", c->args[0]), &l->image, e) < 0)
+	if (call_godwit(c, "GetImage", json_pack("{s:s}", "imageId", image_id), &l->image, e) < 0)
 		return -1;
-	l->store = xasprintf("dir:%s/store", c->state_dir ? c->state_dir : c->state);
+	l->state = xstrdup(c->state_dir ? c->state_dir : c->state);
+	l->store = xasprintf("dir:%s/store", l->state);
 	l->disks = json_object_get(l->image, "disks");
 	json_array_foreach(l->disks, i, disk)
 	{
 		if (i == LIMIT_DISKS_PER_SERVER ||
 		    !name_parse(text_of(disk, "root"), &l->serve[i].root)) {
 			err_set(e, ERR_CORRUPT, "disk %zu of image %s has no valid root", i,
-				c->args[0]);
+				image_id);
 			local_release(l);
 			return -1;
 		}
@@ -49,7 +56,7 @@ int local_open(struct cli *c, struct local *l, struct err *e)
 	}
 	if (l->count)
 		return 0;
-	err_set(e, ERR_NOT_FOUND, "image %s has no disks: it was deleted", c->args[0]);
+	err_set(e, ERR_NOT_FOUND, "image %s has no disks: it was deleted", image_id);
 	local_release(l);
 	return -1;
 }
@@ -79,20 +86,25 @@ static void on_signal(int number)
 	interrupted = 1;
 }
 
-static void catch_signals(void)
+void local_catch_signals(void)
 {
 	struct sigaction act = {.sa_handler = on_signal};
 	sigaction(SIGINT, &act, NULL);
 	sigaction(SIGTERM, &act, NULL);
 }
 
-/* Until the process ends or somebody interrupts us. */
-static int wait_interruptibly(pid_t pid, int *status, struct err *e)
+bool local_interrupted(void)
 {
-	int ended = 0;
-	while (!interrupted && ended == 0)
-		ended = process_wait(pid, 200, status, e);
-	return ended;
+	return interrupted;
+}
+
+int local_wait(const pid_t *pids, unsigned count, int *status)
+{
+	while (!interrupted)
+		for (unsigned i = 0; i < count; i++)
+			if (process_wait(pids[i], 200, status, NULL) != 0)
+				return (int)i;
+	return -1;
 }
 
 static char *make_socket_path(const struct cli *c)
@@ -101,23 +113,11 @@ static char *make_socket_path(const struct cli *c)
 	return given ? xstrdup(given) : xasprintf("%s/run/%s.sock", c->state, c->args[0]);
 }
 
-int cmd_image_serve(struct cli *c, struct err *e)
+static void show_addresses(const struct cli *c, const struct local *l, const char *path)
 {
-	struct local l;
-	pid_t pid;
-	int status, result;
-	if (local_open(c, &l, e) < 0)
-		return -1;
-	char *path = make_socket_path(c);
-	catch_signals();
-	result = local_check_folder(path, e);
-	if (result == 0)
-		result = image_serve(l.store, l.serve, l.count, path, NULL, false, &pid, e);
-	if (result < 0)
-		goto out;
 	json_t *addresses = json_array();
-	for (unsigned i = 0; i < l.count; i++) {
-		char *uri = xasprintf("nbd+unix:///%s?socket=%s", l.names[i], path);
+	for (unsigned i = 0; i < l->count; i++) {
+		char *uri = xasprintf("nbd+unix:///disk%u?socket=%s", i, path);
 		json_array_append_new(addresses, json_string(uri));
 		if (!c->json)
 			puts(uri);
@@ -127,13 +127,94 @@ int cmd_image_serve(struct cli *c, struct err *e)
 		show_json(addresses);
 	fflush(stdout);
 	json_decref(addresses);
-	result = wait_interruptibly(pid, &status, e);
+}
+
+/* Overlays that are there are gone on with. */
+static int make_overlays(const struct local *l, const char *base, const char *file,
+			 struct overlay_disk *disks, char names[][16], struct err *e)
+{
+	for (unsigned i = 0; i < l->count; i++) {
+		int64_t size = number_of(json_array_get(l->disks, i), "sizeBytes");
+		char *path = overlay_file(file, i);
+		snprintf(names[i], 16, "disk%u", i);
+		disks[i] = (struct overlay_disk){names[i], l->names[i], path};
+		int result = access(path, F_OK) == 0
+				 ? overlay_check(path, text_of(l->image, "imageId"), i, size, e)
+				 : image_overlay(base, l->names[i], (uint64_t)size, path, e);
+		if (result < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* The base on a socket of its own, the overlays on the one that was asked for. */
+static int serve_over(struct local *l, const char *file, const char *path, pid_t pids[2],
+		      struct err *e)
+{
+	struct overlay_disk disks[LIMIT_DISKS_PER_SERVER] = {{0}};
+	char names[LIMIT_DISKS_PER_SERVER][16];
+	char *base = xasprintf("%s.base", path);
+	for (unsigned i = 0; i < l->count; i++)
+		overlay_export(l->names[i], sizeof l->names[i], text_of(l->image, "imageId"), i);
+	int result = local_check_folder(file, e);
 	if (result == 0)
-		process_stop(pid, 5000);
-	else if (result == 1) /* an interrupt from a terminal ends it and us at once */
-		result = interrupted ? 0 : err_set(e, ERR_IO, "the NBD server ended by itself");
+		result =
+		    image_serve(l->store, l->serve, l->count, base, NULL, false, &pids[0], e);
+	if (result == 0) {
+		result = make_overlays(l, base, file, disks, names, e);
+		if (result == 0)
+			result = image_serve_overlays(base, disks, l->count, true, path, NULL,
+						      &pids[1], e);
+		if (result < 0) {
+			process_stop(pids[0], 5000);
+			unlink(base);
+		}
+	}
+	for (unsigned i = 0; i < l->count; i++)
+		free((char *)disks[i].file);
+	free(base);
+	return result;
+}
+
+static int serve_until_interrupted(struct cli *c, struct local *l, const char *path, struct err *e)
+{
+	const char *file = cli_value(c, "overlay");
+	unsigned count = file ? 2 : 1;
+	pid_t pids[2] = {0};
+	int status, result;
+	if (file)
+		result = serve_over(l, file, path, pids, e);
+	else
+		result = image_serve(l->store, l->serve, l->count, path, NULL, false, &pids[0], e);
+	if (result < 0)
+		return -1;
+	show_addresses(c, l, path);
+	int ended = local_wait(pids, count, &status);
+	for (unsigned i = count; i-- > 0;)
+		if ((int)i != ended)
+			process_stop(pids[i], 5000);
 	unlink(path);
-out:
+	if (file) {
+		char *base = xasprintf("%s.base", path);
+		unlink(base);
+		free(base);
+	}
+	/* an interrupt from a terminal ends them and us at once */
+	return local_interrupted() || ended < 0
+		   ? 0
+		   : err_set(e, ERR_IO, "the NBD server ended by itself");
+}
+
+int cmd_image_serve(struct cli *c, struct err *e)
+{
+	struct local l;
+	if (local_open(c, &l, e) < 0)
+		return -1;
+	char *path = make_socket_path(c);
+	local_catch_signals();
+	int result = local_check_folder(path, e);
+	if (result == 0)
+		result = serve_until_interrupted(c, &l, path, e);
 	free(path);
 	local_release(&l);
 	return result;
@@ -181,10 +262,9 @@ static int run_machine(struct cli *c, const struct boot_plan *plan, struct err *
 		       "Interrupt to end it.\n",
 		       c->args[0], serial);
 		fflush(stdout);
-		result = wait_interruptibly(pid, &status, e);
-		if (result == 0)
+		if (local_wait(&pid, 1, &status) < 0)
 			process_stop(pid, 3000);
-		else if (result == 1)
+		else
 			result = status == 0 || interrupted
 				     ? 0
 				     : err_set(e, ERR_IO, "QEMU ended with a failure");
@@ -250,7 +330,7 @@ int cmd_image_boot(struct cli *c, struct err *e)
 	if (local_open(c, &l, e) < 0)
 		return -1;
 	int result = -1;
-	catch_signals();
+	local_catch_signals();
 	if (!mkdtemp(scratch))
 		err_errno(e, errno, "cannot make a scratch folder in /var/tmp");
 	else {

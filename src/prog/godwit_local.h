@@ -8,20 +8,28 @@
 #include "prog/godwit.h"
 
 struct local {
+	char *state; /* the service's folder */
 	char *store; /* where it is, as store_open takes it */
 	json_t *image;
 	json_t *disks;
 	struct serve_disk serve[LIMIT_DISKS_PER_SERVER];
-	char names[LIMIT_DISKS_PER_SERVER][16];
+	char names[LIMIT_DISKS_PER_SERVER][96]; /* of the exports */
 	unsigned count;
 };
 
-/* The image of c->args[0]; released by local_release when it is 0. */
+/* The image of an id, or of c->args[0]; released by local_release when it is 0. */
+int local_open_image(struct cli *c, const char *image_id, struct local *l, struct err *e);
 int local_open(struct cli *c, struct local *l, struct err *e);
 void local_release(struct local *l);
 
 /* The folder that `path` is to be in must be there. */
 int local_check_folder(const char *path, struct err *e);
+
+/* From now on an interrupt ends only what asks for it. */
+void local_catch_signals(void);
+bool local_interrupted(void);
+/* Until one of the processes ends (its index, *status as waitpid) or somebody interrupts (-1). */
+int local_wait(const pid_t *pids, unsigned count, int *status);
 
 /* How far something long is: one line on a terminal, nothing elsewhere. */
 struct meter {

@@ -21,6 +21,7 @@
 #include "io/process.h"
 #include "io/tls.h"
 #include "job/loop.h"
+#include "job/overlay.h"
 
 struct options {
 	const char *state, *listen, *door, *store, *meta, *rules, *region, *hosts, *certificate,
@@ -291,6 +292,7 @@ static int start(struct world *w, struct err *e)
 			      .ask_context = w,
 			      .notify = notice_log};
 	if (intake_start(program, w->store_where, journal, door_note, s, &w->intake, e) < 0 ||
+	    !(s->commits = overlay_commits_new(s, w->intake)) ||
 	    door_open(s, w->intake, tls_dir, o->door, &w->door, &door_port, e) < 0)
 		goto out;
 	struct loop_config loop_config = {.worker_slots = (unsigned)o->slots,

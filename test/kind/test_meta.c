@@ -596,7 +596,8 @@ static void newer_and_foreign_databases_are_refused(void **state)
 	assert_int_equal(meta_open(p->where, &p->meta, &e), -1);
 	assert_int_equal(e.kind, ERR_CONFLICT);
 	/* As version 1 left it. */
-	change_file(p, "DROP INDEX job_base; PRAGMA user_version=1; PRAGMA application_id=5");
+	change_file(p, "DROP INDEX job_base; ALTER TABLE image DROP COLUMN overlay_of; PRAGMA "
+		       "user_version=1; PRAGMA application_id=5");
 	assert_int_equal(meta_open(p->where, &p->meta, &e), -1);
 	assert_int_equal(e.kind, ERR_INVALID);
 	change_file(p, "PRAGMA application_id=1734637428; ALTER TABLE job RENAME state TO mood");
@@ -608,6 +609,7 @@ static void newer_and_foreign_databases_are_refused(void **state)
 	/* It was brought to the newest version, once. */
 	assert_ok(meta_open(p->where, &p->meta, err));
 	change_file(p, "SELECT id FROM job INDEXED BY job_base WHERE base_connector_id IS NULL");
+	change_file(p, "SELECT overlay_of FROM image");
 }
 
 static void damage_is_told(void **state)
