@@ -20,3 +20,4 @@ ami=$(run_field "$job" amiId)
 godwit image show "$ami" --json | jq -r '.verdict, .verdictText'
 godwit image show "$ami" --json | jq -e '.verdict == "booted" and (.verdictText | test("screen"))' > /dev/null || fail "not judged by its screen"
 grep -q 'login' "$state/evidence/$ami/screen.txt" || fail "the screen's text is not kept"
+grep -qF "notice: event=\"completed\" job=\"$job\" run=" "$state"/log/godwitd.log || fail "the log has no notice of the run"
