@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Count a Meson test log: summary.py TESTLOG.json ALLOWED. One result a line; a skip that the list
-does not allow counts as a failure."""
+"""Count a Meson test log: summary.py TESTLOG.json ALLOWED [MORE]. One result a line; a skip that the
+list does not allow counts as a failure. MORE has lines "NAME OK" or "NAME FAIL" besides."""
 import json
 import sys
 
-log, allowed_file = sys.argv[1:]
+log, allowed_file = sys.argv[1:3]
 allowed = {line.split("#")[0].strip() for line in open(allowed_file)} - {""}
 passed = failed = skipped = 0
 try:
@@ -25,6 +25,13 @@ for line in lines:
     else:
         failed += 1
         print(f"failed: {name} ({result})")
+for line in open(sys.argv[3]) if len(sys.argv) > 3 else []:
+    name, result = line.split()
+    if result == "OK":
+        passed += 1
+    else:
+        failed += 1
+        print(f"failed: {name}")
 if passed == 0:
     print("no test ran")
     failed += 1
