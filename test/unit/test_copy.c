@@ -329,6 +329,77 @@ static void increments_equal_full_copies(void **state)
 	store_close(store);
 }
 
+/* A table entry of an MBR: a Linux partition. */
+static void mbr_entry(uint8_t *mbr, unsigned index, uint32_t first, uint32_t sectors)
+{
+	uint8_t *entry = mbr + 446 + 16 * index;
+
+	entry[4] = 0x83;
+	for (int i = 0; i < 4; i++) {
+		entry[8 + i] = (uint8_t)(first >> 8 * i);
+		entry[12 + i] = (uint8_t)(sectors >> 8 * i);
+	}
+}
+
+/* Partitions that begin at sector 63 and at another one off the grid; the last ends in the last,
+ * odd sector. The table comes between two copies: the increment is read by the new layout. */
+static void partitions_off_the_grid(void **state)
+{
+	struct store *store, *fresh;
+	struct name root, other;
+	struct buf node = {0};
+	struct disk_root decoded;
+	struct job j;
+	uint8_t mbr[512] = {[510] = 0x55, [511] = 0xaa}, before[512];
+	const uint32_t second = 70 * MIB / 512 + 5, end = DISK_BYTES / 512;
+
+	(void)state;
+	assert_ok(store_open("memory:", true, true, &store, err));
+	job_init(&j, store, "grid", "p", NULL);
+	assert_ok(copy(&j, NULL, &root, err));
+	mbr_entry(mbr, 0, 63, second - 63);
+	mbr_entry(mbr, 1, second, end - second);
+	assert_ok(fd_read_at(disk, before, sizeof before, 0, err));
+	assert_ok(fd_write_at(disk, mbr, sizeof mbr, 0, err));
+	for (int round = 0; round < 3; round++) {
+		struct extents changed = {0};
+		char run[32];
+
+		/* First the table alone, then over the ends of segments, of regions and of the
+		 * disk. */
+		extents_append(&changed, 0, sizeof mbr);
+		if (round) {
+			static const uint64_t at[] = {63 * 512 - 700, 64 * MIB,
+						      70 * MIB + 5 * 512 - 1, DISK_BYTES - 513};
+			for (size_t i = 0; i < COUNT_OF(at); i++) {
+				size_t n = at[i] + 9000 < DISK_BYTES ? 9000 : DISK_BYTES - at[i];
+				write_file_like(at[i], n, round == 2 && i % 2);
+				extents_append(&changed, at[i], n);
+			}
+		}
+		snprintf(run, sizeof run, "grid-%d", round);
+		job_init(&j, store, run, "p", &root);
+		assert_ok(copy(&j, &changed, &root, err));
+		assert_reads_back(store, &root);
+		assert_ok(store_open("memory:", true, true, &fresh, err));
+		snprintf(run, sizeof run, "grid-fresh-%d", round);
+		job_init(&j, fresh, run, "p", NULL);
+		assert_ok(copy(&j, NULL, &other, err));
+		assert_memory_equal(&root, &other, sizeof root);
+		store_close(fresh);
+		extents_release(&changed);
+	}
+	assert_ok(store_get(store, &root, &node, err));
+	assert_ok(disk_root_decode(node.data, node.len, &decoded, err));
+	assert_int_equal(decoded.layout.segment_count, 3);
+	assert_int_equal(decoded.layout.segments[1].start, 63 * 512);
+	assert_int_equal(decoded.layout.segments[2].start, second * 512ull);
+	disk_root_release(&decoded);
+	buf_release(&node);
+	store_close(store);
+	assert_ok(fd_write_at(disk, before, sizeof before, 0, err));
+}
+
 /* A finished stream's journal answers for all its regions, under its own point only. */
 static void resumes_under_its_point(void **state)
 {
@@ -597,6 +668,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(full_copies),
 	    cmocka_unit_test(increments_equal_full_copies),
+	    cmocka_unit_test(partitions_off_the_grid),
 	    cmocka_unit_test(resumes_under_its_point),
 	    cmocka_unit_test(a_store_may_fail_in_the_middle),
 	    cmocka_unit_test(torn_journals),
