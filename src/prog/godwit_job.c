@@ -212,7 +212,7 @@ int cmd_run_show(struct cli *c, struct err *e)
 		show_cell("new", cell_size(p, "bytesNew"));
 		show_cell("sent", cell_size(p, "bytesSent"));
 		show_cell("stored", cell_size(p, "bytesStored"));
-		show_field("all was read", text_of(p, "readReason"));
+		show_field("read in full", text_of(p, "readReason"));
 		show_field("consistency", text_of(p, "consistency"));
 		show_field("image", text_of(p, "imageId"));
 		show_field("verdict", text_of(p, "verdict"));

@@ -329,8 +329,8 @@ static int domain_end(virDomainPtr domain, const struct site_point *p, bool comm
 		if (libvirt_checkpoint_delete(domain, p->point, e) < 0)
 			return -1;
 	}
-	/* A copy of a machine that is off made no point; what its old one tracks stays true. */
-	if (committed && p->base_point && !state->offline)
+	/* Also after a copy that keeps no point: the next one will not begin at this base. */
+	if (committed && p->base_point)
 		return libvirt_checkpoint_delete(domain, p->base_point, e);
 	return 0;
 }

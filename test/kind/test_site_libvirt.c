@@ -365,6 +365,11 @@ static void test_bitmap_gone(void **state)
 	commit(p);
 	guest_off(&mixed);
 	assert_leftovers(&mixed, 1, 1);
+	/* A copy while it is off is a base of nothing, and leaves nothing. */
+	p = begin(&mixed, "godwit-12", "godwit-11", false);
+	assert_holds(&mixed, p);
+	commit(p);
+	assert_leftovers(&mixed, 0, 0);
 }
 
 /* --- scratch space --- */
