@@ -206,6 +206,11 @@ static void disk_parse(const xmlNode *node, struct machine_disk *d)
 		text_setf(&d->refusal, "the medium of disk %s is not an absolute path", key);
 	else if (child(node, "transient"))
 		text_setf(&d->refusal, "disk %s is transient: it is discarded at power-off", key);
+	else if (child(node, "readonly"))
+		text_setf(&d->refusal,
+			  "disk %s is read-only, and libvirt takes no point in time of such a disk "
+			  "while its machine runs; make it writable or detach it",
+			  key);
 	else if (child(node, "shareable"))
 		text_setf(&d->refusal,
 			  "disk %s is shareable: what another machine writes to it is not tracked",
