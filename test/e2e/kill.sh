@@ -64,3 +64,7 @@ for victim in connector godwitd; do
 		echo "killed $victim in $stage: completed, $reread bytes read again ($((SECONDS - began)) s)"
 	done
 done
+# A killed connector cannot end what serves its points: the next one does.
+served() { pgrep -f "^nbdkit .*$state/connector/scratch/" | wc -l; }
+nothing_served() { [ "$(served)" = 0 ]; }
+wait_for 30 nothing_served || fail "$(served) servers of points are left behind"
