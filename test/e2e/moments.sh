@@ -73,6 +73,9 @@ finish_job() {
 	wait_run "$job" 300 COMPLETED
 	reread=$(run_value .bytesReread)
 	echo "  $((before / mib)) MiB done when it was killed, $((reread / mib)) MiB of $((size / mib)) read again"
+	# What was stored is not sent again: of the stream that ended it, all that was left to do.
+	sent=$(run_value .bytesSent)
+	[ "$sent" -le $((size - before + reread + size / 64)) ] || fail "$sent bytes were sent again"
 	check_moment "$job"
 }
 delete_job() {
