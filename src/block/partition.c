@@ -3,7 +3,7 @@
  * The layout of a disk from its partition table. MBR: the IBM/Microsoft format as fdisk(8) writes
  * it; GPT: UEFI specification, chapter 5. Every byte of the disk is hostile.
  */
-#include "block/layout.h"
+#include "block/partition.h"
 
 #include <endian.h>
 #include <stdlib.h>
@@ -18,7 +18,7 @@
 #define MBR_ENTRIES	446
 #define MBR_ENTRY	16
 #define MBR_GPT		0xee
-#define MAX_PARTITIONS	1024
+#define MBR_DYNAMIC	0x42
 #define MAX_LOGICALS	LAYOUT_MAX_SEGMENTS
 #define GPT_HEADER	92
 #define GPT_MAX_ENTRIES (512u << 10) /* bytes of the entry array */
@@ -28,11 +28,12 @@ struct table {
 	layout_read_fn *read;
 	void *context;
 	uint64_t size;
-	uint64_t starts[MAX_PARTITIONS]; /* bytes, inside the disk */
-	uint32_t count;
+	struct partitions *partitions;
 };
 
-enum verdict { TABLE_NONE = 0, TABLE_FOUND = 1 }; /* or -1: the disk cannot be read */
+/* AF9B60A0-1431-4F62-BC68-3311714A69AD, as GPT writes it */
+static const uint8_t gpt_dynamic[16] = {0xa0, 0x60, 0x9b, 0xaf, 0x31, 0x14, 0x62, 0x4f,
+					0xbc, 0x68, 0x33, 0x11, 0x71, 0x4a, 0x69, 0xad};
 
 static uint32_t get32(const uint8_t *at)
 {
@@ -49,13 +50,19 @@ static uint64_t get64(const uint8_t *at)
 }
 
 /* A partition outside of the disk (one cut off by a smaller copy) divides nothing. */
-static bool add_partition(struct table *t, uint64_t sector, uint32_t sector_bytes)
+static bool add_partition(struct table *t, uint64_t sector, uint64_t sectors, uint32_t sector_bytes,
+			  bool dynamic)
 {
-	if (sector == 0 || sector >= t->size / sector_bytes)
+	struct partitions *p = t->partitions;
+	uint64_t disk = t->size / sector_bytes;
+	if (sector == 0 || sector >= disk)
 		return true;
-	if (t->count == MAX_PARTITIONS)
+	if (p->count == MAX_PARTITIONS)
 		return false;
-	t->starts[t->count++] = sector * sector_bytes;
+	if (sectors > disk - sector)
+		sectors = disk - sector;
+	p->items[p->count++] = (struct partition){sector * sector_bytes, sectors * sector_bytes,
+						  dynamic};
 	return true;
 }
 
@@ -79,22 +86,24 @@ static int read_gpt_entries(struct table *t, const uint8_t *header, uint32_t sec
 	uint32_t count = get32(header + 80), entry = get32(header + 84);
 	if (entry < GPT_ENTRY_MIN || entry > sector_bytes || entry % 8 != 0 || count == 0 ||
 	    count > GPT_MAX_ENTRIES / entry || at < 2 || at >= t->size / sector_bytes)
-		return TABLE_NONE;
+		return PARTITIONS_DAMAGED;
 	uint32_t bytes = count * entry;
 	int result = -1;
 	uint8_t *entries = xmalloc(bytes);
 	if (t->read(t->context, at * sector_bytes, bytes, entries, e) < 0)
 		goto out;
-	result = TABLE_NONE;
+	result = PARTITIONS_DAMAGED;
 	if (crc32_gzip_refl(0, entries, bytes) != get32(header + 88))
 		goto out;
 	for (uint32_t i = 0; i < count; i++) {
 		const uint8_t *p = entries + (size_t)i * entry;
+		uint64_t first = get64(p + 32), last = get64(p + 40);
 		if (memcmp(p, unused, sizeof unused) != 0 &&
-		    !add_partition(t, get64(p + 32), sector_bytes))
+		    !add_partition(t, first, last >= first ? last - first + 1 : 0, sector_bytes,
+				   memcmp(p, gpt_dynamic, sizeof gpt_dynamic) == 0))
 			goto out;
 	}
-	result = TABLE_FOUND;
+	result = PARTITIONS_FOUND;
 out:
 	free(entries);
 	return result;
@@ -111,7 +120,7 @@ static int read_gpt(struct table *t, struct err *e)
 		if (gpt_header_whole(header, bytes))
 			return read_gpt_entries(t, header, bytes, e);
 	}
-	return TABLE_NONE;
+	return PARTITIONS_DAMAGED;
 }
 
 static bool is_extended(uint8_t type)
@@ -134,23 +143,24 @@ static int read_logicals(struct table *t, uint32_t extended, struct err *e)
 		uint8_t sector[SECTOR];
 		for (unsigned i = 0; i < n; i++)
 			if (seen[i] == link)
-				return TABLE_NONE;
+				return PARTITIONS_DAMAGED;
 		seen[n] = link;
 		if (link >= t->size / SECTOR)
-			return TABLE_NONE;
+			return PARTITIONS_DAMAGED;
 		if (t->read(t->context, link * SECTOR, SECTOR, sector, e) < 0)
 			return -1;
 		if (!has_signature(sector))
-			return TABLE_NONE;
+			return PARTITIONS_DAMAGED;
 		const uint8_t *partition = sector + MBR_ENTRIES, *next = partition + MBR_ENTRY;
 		if (partition[4] && get32(partition + 12) &&
-		    !add_partition(t, link + get32(partition + 8), SECTOR))
-			return TABLE_NONE;
+		    !add_partition(t, link + get32(partition + 8), get32(partition + 12), SECTOR,
+				   partition[4] == MBR_DYNAMIC))
+			return PARTITIONS_DAMAGED;
 		if (!is_extended(next[4]) || get32(next + 12) == 0)
-			return TABLE_FOUND;
+			return PARTITIONS_FOUND;
 		link = (uint64_t)extended + get32(next + 8);
 	}
-	return TABLE_NONE;
+	return PARTITIONS_DAMAGED;
 }
 
 static int read_mbr(struct table *t, const uint8_t *mbr, struct err *e)
@@ -158,17 +168,17 @@ static int read_mbr(struct table *t, const uint8_t *mbr, struct err *e)
 	for (int i = 0; i < 4; i++) {
 		const uint8_t *p = mbr + MBR_ENTRIES + i * MBR_ENTRY;
 		uint32_t start = get32(p + 8), sectors = get32(p + 12);
-		int ok = TABLE_FOUND;
+		int ok = PARTITIONS_FOUND;
 		if (p[4] == 0 || sectors == 0)
 			continue;
 		if (is_extended(p[4]))
 			ok = read_logicals(t, start, e);
-		else if (!add_partition(t, start, SECTOR))
-			ok = TABLE_NONE;
-		if (ok != TABLE_FOUND)
+		else if (!add_partition(t, start, sectors, SECTOR, p[4] == MBR_DYNAMIC))
+			ok = PARTITIONS_DAMAGED;
+		if (ok != PARTITIONS_FOUND)
 			return ok;
 	}
-	return TABLE_FOUND;
+	return PARTITIONS_FOUND;
 }
 
 static int read_table(struct table *t, struct err *e)
@@ -176,15 +186,15 @@ static int read_table(struct table *t, struct err *e)
 	uint8_t mbr[SECTOR];
 	bool gpt = false;
 	if (t->size < SECTOR)
-		return TABLE_NONE;
+		return PARTITIONS_NONE;
 	if (t->read(t->context, 0, SECTOR, mbr, e) < 0)
 		return -1;
 	if (!has_signature(mbr))
-		return TABLE_NONE;
+		return PARTITIONS_NONE;
 	for (int i = 0; i < 4; i++) {
 		const uint8_t *p = mbr + MBR_ENTRIES + i * MBR_ENTRY;
 		if (p[0] & 0x7f) /* neither active nor not: the boot sector of a file system */
-			return TABLE_NONE;
+			return PARTITIONS_NONE;
 		gpt |= p[4] == MBR_GPT;
 	}
 	return gpt ? read_gpt(t, e) : read_mbr(t, mbr, e);
@@ -192,29 +202,38 @@ static int read_table(struct table *t, struct err *e)
 
 static int compare_starts(const void *a, const void *b)
 {
-	const uint64_t *x = a, *y = b;
-	return (*x > *y) - (*x < *y);
+	const struct partition *x = a, *y = b;
+	return (x->start > y->start) - (x->start < y->start);
+}
+
+int partitions_of_disk(struct partitions *partitions, uint64_t size, layout_read_fn *read,
+		       void *context, struct err *e)
+{
+	struct table t = {.read = read, .context = context, .size = size, .partitions = partitions};
+	partitions->count = 0;
+	return read_table(&t, e);
 }
 
 int layout_of_disk(struct layout *layout, uint64_t size, layout_read_fn *read, void *context,
 		   struct err *e)
 {
-	struct table t = {.read = read, .context = context, .size = size};
+	struct partitions found;
 	uint64_t starts[LAYOUT_MAX_SEGMENTS];
 	uint32_t count = 0;
 
 	layout_plain(layout, size);
-	int found = read_table(&t, e);
-	if (found != TABLE_FOUND)
-		return found;
-	qsort(t.starts, t.count, sizeof t.starts[0], compare_starts);
+	int verdict = partitions_of_disk(&found, size, read, context, e);
+	if (verdict != PARTITIONS_FOUND)
+		return verdict < 0 ? -1 : 0;
+	qsort(found.items, found.count, sizeof found.items[0], compare_starts);
 	uint64_t segment = 0;
-	for (uint32_t i = 0; i < t.count; i++) {
-		if ((t.starts[i] - segment) % BLOCK_BYTES == 0)
+	for (uint32_t i = 0; i < found.count; i++) {
+		uint64_t start = found.items[i].start;
+		if ((start - segment) % BLOCK_BYTES == 0)
 			continue;
 		if (count == LAYOUT_MAX_SEGMENTS - 1)
 			return 0;
-		segment = starts[count++] = t.starts[i];
+		segment = starts[count++] = start;
 	}
 	return layout_from_starts(layout, size, starts, count, e);
 }
