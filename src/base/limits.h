@@ -50,6 +50,7 @@
 #define LIMIT_MEMORY_PER_DISK_BYTES (128 * MIB)
 #define STORE_NO_NEW_RUN_PERCENT    95
 #define STORE_NO_NEW_RUN_FREE_BYTES (5 * GIB)
+#define READER_LEASE_MS		    (3600ll * 1000) /* of who reads a version; renewed */
 #define STORE_RESERVE_BYTES	    (1 * GIB)
 #define SCRATCH_NEEDED_PERCENT	    10 /* of the disk, free before a snapshot is taken */
 #define SCRATCH_ABORT_PERCENT	    80 /* of that space used: our job goes, the guest stays */

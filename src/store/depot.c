@@ -16,8 +16,11 @@
  *  6. A put that fails with ERR_FULL leaves the group as it was: room for a whole pack is checked
  *     and set aside when the pack is begun.
  *  7. A segment is removed only after the one that replaces it is durable, and one commit later.
- *  8. On opening for writing: packs that are whole and not listed are adopted into the index;
- *     damaged packs and segments are set aside and nothing of them is believed.
+ *  8. On opening for writing: packs that are whole and not listed are adopted into the index, but
+ *     those that a collection dropped are removed; damaged packs and segments are set aside and
+ *     nothing of them is believed.
+ *  9. A collection (depot_collect.c) removes a pack only when no segment counts it any more. Who
+ *     then misses a pack looks into the index again before it says that a chunk is damaged.
  */
 #include "store/depot.h"
 
@@ -32,6 +35,7 @@
 #include "store/le.h"
 
 #define REF_HEADER_BYTES 16
+#define MOVES_MAX	 8 /* a record would have to be copied during each read of it */
 
 static const char ref_magic[8] = "gwref 1\n";
 
@@ -44,7 +48,7 @@ int depot_index_add(struct depot *d, const struct name *packs, uint32_t pack_cou
 				     .pack_count = pack_count,
 				     .entries = entries,
 				     .count = count};
-	return segments_add(&d->index, &part, placed, e);
+	return segments_add(&d->index, &part, NULL, placed, e);
 }
 
 /* Opening and closing */
@@ -147,6 +151,22 @@ static int index_find(struct depot *d, const struct name *name, struct place *pl
 	return segments_find(&d->index, name, place);
 }
 
+/* A collection may have copied the record elsewhere since its place was looked up. */
+static bool moved(struct depot *d, const struct name *name, struct place *place)
+{
+	struct place now;
+	pthread_mutex_lock(&d->mutex);
+	if (!d->base.facts.writable)
+		segments_refresh(&d->index, NULL);
+	bool found = segments_find(&d->index, name, &now);
+	pthread_mutex_unlock(&d->mutex);
+	bool other = found &&
+		     (now.offset != place->offset || name_compare(&now.pack, &place->pack) != 0);
+	if (other)
+		*place = now;
+	return other;
+}
+
 int depot_get(struct store *s, const struct name *name, struct record *r, struct buf *stored,
 	      struct err *e)
 {
@@ -175,12 +195,22 @@ int depot_get(struct store *s, const struct name *name, struct record *r, struct
 				       d->files->where);
 		/* Listed packs never change, so this needs no lock. */
 		result = record_read(d, 0, &place, r, stored, e);
+		for (unsigned i = 0; result < 0 && i < MOVES_MAX && moved(d, name, &place); i++)
+			result = record_read(d, 0, &place, r, stored, e);
 	}
 	if (result < 0) {
 		name_hex(&place.pack, pack_hex);
 		err_prefix(e, "chunk %s at byte %u of pack %s", hex, place.offset, pack_hex);
 	}
 	return result;
+}
+
+/* While a collection runs: the caller relies on this name from now on. */
+static void pin(struct depot *d, const struct name *name)
+{
+	struct spot spot;
+	if (segments_locate(&d->index, name, &spot))
+		depot_pin(&spot);
 }
 
 static int group_has(struct known_group *g, const struct name *name, bool writer, bool *refreshed,
@@ -209,6 +239,8 @@ int depot_has(struct store *s, const char *group, const struct name *names, size
 		int found = g ? group_has(g, &names[i], s->facts.writable, &known_refreshed, e) : 1;
 		if (found > 0 && nameset_find(&d->pending, &names[i]) < 0)
 			found = index_find(d, &names[i], NULL, &refreshed, e);
+		if (found > 0 && d->index.hold_below)
+			pin(d, &names[i]);
 		if (found < 0)
 			goto out;
 		have[i] = found > 0;
@@ -316,6 +348,8 @@ int depot_put(struct store *s, const char *group, const struct record *r, struct
 		goto out;
 	bool present = nameset_find(&d->pending, &r->name) >= 0 ||
 		       segments_find(&d->index, &r->name, NULL);
+	if (present && d->index.hold_below)
+		pin(d, &r->name);
 	if (!present && record_append(d, r, e) < 0)
 		goto out;
 	if (g)

@@ -64,11 +64,20 @@ int depot_get(struct store *s, const struct name *name, struct record *r, struct
 int depot_commit(struct store *s, struct store_space *space, struct err *e);
 int depot_ref_set(struct store *s, const char *ref, const void *data, size_t n, struct err *e);
 int depot_ref_each(struct store *s, store_ref_fn *each, void *context, struct err *e);
+int depot_collect(struct store *s, const struct store_collecting *plan, struct store_collected *out,
+		  struct err *e);
 
 /* The file `format` of a new depot. */
 void depot_format_make(struct buf *out);
 
-/* Between depot.c and depot_open.c. */
+/* Between the depot*.c. */
+
+/* Somebody relies on this entry from now on. Under the mutex. */
+void depot_pin(const struct spot *spot);
+/* After a collection freed something: cut the lists down that name it. `files` are the held segments
+ * of the index. */
+int depot_collect_lists(struct depot *d, const struct segment_file *files, size_t count,
+			const struct store_collecting *plan, struct err *e);
 
 /* List records of these packs as one durable segment of the index; sorts the entries. *placed as
  * of segments_add. */

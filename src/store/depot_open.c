@@ -89,21 +89,30 @@ int depot_format_read(struct depot *d, struct err *e)
 /* What adoption gathers, and what the index lists already. */
 struct adoption {
 	struct depot *depot;
-	struct nameset listed;
+	struct nameset listed, dropped;
+	uint8_t *seen; /* by position in listed: its file is there */
 	struct name *packs;
 	uint32_t pack_count, pack_cap;
 	struct buf entries;
 };
 
-static void listed_gather(const struct segments *index, struct nameset *listed)
+static void listed_gather(const struct segments *index, struct nameset *listed,
+			  struct nameset *dropped)
 {
 	for (size_t f = 0; f < index->count; f++) {
-		const struct store_segment *s = &index->files[f].segment;
-		for (uint32_t i = 0; i < s->pack_count; i++) {
+		const struct segment_file *file = &index->files[f];
+		for (uint32_t i = 0; i < file->segment.pack_count; i++) {
 			struct name name;
-			memcpy(name.bytes, s->packs + i * (size_t)NAME_BYTES, NAME_BYTES);
-			if (nameset_find(listed, &name) < 0)
+			bool dead = file->dead_packs && file->dead_packs[i / 8] >> i % 8 & 1;
+			segment_pack_name(&file->segment, i, &name);
+			if (!dead && nameset_find(listed, &name) < 0)
 				nameset_add(listed, &name);
+		}
+		for (uint32_t i = 0; i < file->segment.drop_count; i++) {
+			struct pack_drop drop;
+			segment_drop_at(&file->segment, i, &drop);
+			if (nameset_find(dropped, &drop.pack) < 0)
+				nameset_add(dropped, &drop.pack);
 		}
 	}
 }
@@ -152,11 +161,19 @@ static int pack_visit(void *context, const char *file, struct err *e)
 	if (strlen(file) != 3 + 64 + strlen(".pack") || file[2] != '/' ||
 	    strcmp(file + 3 + 64, ".pack") != 0 || !name_parse(hex, &name))
 		return 0; /* none of ours */
-	if (nameset_find(&a->listed, &name) >= 0)
+	int64_t listed = nameset_find(&a->listed, &name);
+	if (listed >= 0) {
+		a->seen[listed] = 1;
 		return 0;
+	}
 	char *key = xasprintf("packs/%s", file);
-	int result = pack_adopt(a, key, &name, &why);
-	if (result == 0) {
+	/* Where segments were lost, what others say may be out of date. */
+	bool dropped = !a->depot->index.damaged && nameset_find(&a->dropped, &name) >= 0;
+	int result = dropped ? 0 : pack_adopt(a, key, &name, &why);
+	if (dropped) {
+		/* A collection ended before it removed it. */
+		result = files->ops->remove(files, key, e);
+	} else if (result == 0) {
 		log_debug("store %s: adopted %s", files->where, key);
 	} else if (why.kind == ERR_CORRUPT) {
 		result = files->ops->set_aside(files, key, lost, e);
@@ -170,6 +187,23 @@ static int pack_visit(void *context, const char *file, struct err *e)
 	return result;
 }
 
+/* A lost segment may have dropped packs that older ones list: those must not count again. */
+static int missing_drop(struct adoption *a, struct err *e)
+{
+	struct segments *index = &a->depot->index;
+	struct pack_drop *drops = xcalloc(a->listed.count, sizeof *drops);
+	struct segment_notes notes = {.drops = drops};
+	struct store_segment nothing = {.kind = SEGMENT_INDEX};
+	bool placed;
+	for (uint32_t i = 0; i < a->listed.count; i++)
+		if (!a->seen[i])
+			drops[notes.drop_count++] = (struct pack_drop){a->listed.names[i],
+								       index->next_number};
+	int result = notes.drop_count ? segments_add(index, &nothing, &notes, &placed, e) : 0;
+	free(drops);
+	return result;
+}
+
 int depot_recover(struct depot *d, struct err *e)
 {
 	struct adoption a = {.depot = d};
@@ -180,7 +214,8 @@ int depot_recover(struct depot *d, struct err *e)
 	 * be durable; what is believed from here on must be. */
 	if (files->ops->settle(files, "index", e) < 0)
 		return -1;
-	listed_gather(&d->index, &a.listed);
+	listed_gather(&d->index, &a.listed, &a.dropped);
+	a.seen = xcalloc(1, a.listed.count + 1);
 	int result = files->ops->list(files, "packs", pack_visit, &a, &why);
 	/* They had their places before the crash, but these may not have been settled. */
 	for (uint32_t i = 0; i < a.pack_count && result == 0; i++) {
@@ -188,10 +223,14 @@ int depot_recover(struct depot *d, struct err *e)
 		result = files->ops->settle(files, folder, &why);
 		free(folder);
 	}
+	if (result == 0 && d->index.damaged)
+		result = missing_drop(&a, &why);
 	if (result == 0 && a.pack_count)
 		result = depot_index_add(d, a.packs, a.pack_count, a.entries.data,
 					 a.entries.len / SEGMENT_ENTRY_BYTES, &placed, &why);
 	nameset_release(&a.listed);
+	nameset_release(&a.dropped);
+	free(a.seen);
 	free(a.packs);
 	buf_release(&a.entries);
 	if (result == 0)

@@ -115,6 +115,12 @@ static int fault_ref_each(struct store *s, store_ref_fn *each, void *context, st
 	CALL(in->ops->ref_each(in, each, context, e));
 }
 
+static int fault_collect(struct store *s, const struct store_collecting *plan,
+			 struct store_collected *out, struct err *e)
+{
+	CALL(store_collect(in, plan, out, e));
+}
+
 const struct store_ops store_fault_ops = {
     .kind = "fault",
     .open = fault_open,
@@ -125,4 +131,5 @@ const struct store_ops store_fault_ops = {
     .commit = fault_commit,
     .ref_set = fault_ref_set,
     .ref_each = fault_ref_each,
+    .collect = fault_collect,
 };

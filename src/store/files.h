@@ -14,6 +14,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/text.h"
 #include "store/store.h"
 
 struct files;
@@ -56,6 +57,7 @@ struct files {
 	const char *temp_dir;	/* a local directory for files being written */
 	uint64_t reserve_bytes; /* kept free where `space` knows */
 	uint64_t temp_count;
+	char temp_tag[ID_BYTES]; /* of readers, whose temporary files must not meet the writer's */
 };
 
 /* A path in the directory for temporary files that is not used; the caller frees. */

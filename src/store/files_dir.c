@@ -41,7 +41,8 @@ struct dir {
 
 char *files_temp(struct files *f)
 {
-	return xasprintf("%s/%llu", f->temp_dir, (unsigned long long)f->temp_count++);
+	return xasprintf("%s/%s%llu", f->temp_dir, f->temp_tag,
+			 (unsigned long long)f->temp_count++);
 }
 
 void files_unmap(void *data, size_t n)
@@ -112,6 +113,17 @@ static int dir_write(struct files *f, const char *key, const void *data, size_t 
 
 static int dir_remove(struct files *f, const char *key, struct err *e)
 {
+	struct dir *d = (struct dir *)f;
+	pthread_mutex_lock(&d->mutex);
+	for (size_t i = 0; i < OPEN_FILES_MAX; i++) {
+		struct open_file *o = &d->open[i];
+		if (o->readers || !o->key || strcmp(o->key, key) != 0)
+			continue;
+		close(o->fd); /* an open file would keep its room */
+		free(o->key);
+		*o = (struct open_file){0};
+	}
+	pthread_mutex_unlock(&d->mutex);
 	char *path = path_of(f, key);
 	int result = disk_remove(path, e);
 	free(path);
@@ -449,6 +461,8 @@ static int dir_open(const char *place, bool write, bool create, struct store **o
 	d->tmp = xasprintf("%s/tmp", d->path);
 	d->base.where = d->path;
 	d->base.temp_dir = d->tmp;
+	if (!write)
+		id_make(d->base.temp_tag, "reader-", 8);
 	if (write && is_made(d) && (lock_take(d, e) < 0 || temp_clear(d, e) < 0))
 		goto fail;
 	return depot_open(&d->base, write, out, e);
@@ -467,4 +481,5 @@ const struct store_ops store_dir_ops = {
     .commit = depot_commit,
     .ref_set = depot_ref_set,
     .ref_each = depot_ref_each,
+    .collect = depot_collect,
 };

@@ -18,6 +18,14 @@ struct store_ops {
 	int (*commit)(struct store *s, struct store_space *space, struct err *e);
 	int (*ref_set)(struct store *s, const char *ref, const void *data, size_t n, struct err *e);
 	int (*ref_each)(struct store *s, store_ref_fn *each, void *context, struct err *e);
+	/* NULL: this kind frees nothing. */
+	int (*collect)(struct store *s, const struct store_collecting *plan,
+		       struct store_collected *out, struct err *e);
+};
+
+struct store_live {
+	void (*add)(struct store_live *live, enum live_kind kind, const struct name *names,
+		    size_t n, uint8_t *states);
 };
 
 struct store {

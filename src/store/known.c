@@ -71,7 +71,7 @@ static int group_commit(struct known_group *g, struct err *e)
 	segment_sort(entries, g->pending.count);
 	struct store_segment part = {
 	    .kind = SEGMENT_KNOWN, .entries = entries, .count = g->pending.count};
-	int result = segments_add(&g->segments, &part, &placed, e);
+	int result = segments_add(&g->segments, &part, NULL, &placed, e);
 	free(entries);
 	if (result < 0)
 		return -1;

@@ -48,6 +48,15 @@ struct shelf {
 	size_t group_count, group_cap;
 	struct ref *refs;
 	size_t ref_count, ref_cap;
+	struct marking *marking; /* of a collection that runs */
+};
+
+/* By position of the names that were there when the collection began. */
+struct marking {
+	struct store_live live; /* first */
+	struct shelf *shelf;
+	uint32_t count;
+	uint8_t *nodes, *leaves;
 };
 
 struct memory {
@@ -176,6 +185,13 @@ static int64_t visible(const struct store *s, const struct nameset *set, uint32_
 	return s->facts.writable || at < (int64_t)committed ? at : -1;
 }
 
+/* Somebody relies on this name from now on. */
+static void pin(struct shelf *shelf, int64_t at)
+{
+	if (shelf->marking && at < (int64_t)shelf->marking->count)
+		shelf->marking->leaves[at] = 1;
+}
+
 static int memory_has(struct store *s, const char *group, const struct name *names, size_t n,
 		      uint8_t *have, struct err *e)
 {
@@ -186,7 +202,10 @@ static int memory_has(struct store *s, const char *group, const struct name *nam
 	for (size_t i = 0; i < n; i++) {
 		if (group && (!g || visible(s, &g->known, g->committed, &names[i]) < 0))
 			continue;
-		have[i] = visible(s, &shelf->names, shelf->committed, &names[i]) >= 0;
+		int64_t at = visible(s, &shelf->names, shelf->committed, &names[i]);
+		have[i] = at >= 0;
+		if (at >= 0)
+			pin(shelf, at);
 	}
 	pthread_mutex_unlock(&shelf->mutex);
 	return 0;
@@ -210,7 +229,10 @@ static int memory_put(struct store *s, const char *group, const struct record *r
 	struct shelf *shelf = ((struct memory *)s)->shelf;
 	int result = 0;
 	pthread_mutex_lock(&shelf->mutex);
-	if (nameset_find(&shelf->names, &r->name) < 0) {
+	int64_t there = nameset_find(&shelf->names, &r->name);
+	if (there >= 0) {
+		pin(shelf, there);
+	} else {
 		VEC_GROW(shelf->kept, shelf->names.count, shelf->kept_cap);
 		struct kept *kept = &shelf->kept[nameset_add(&shelf->names, &r->name)];
 		*kept = (struct kept){r->codec, r->kind, r->plain_len, r->stored_len, NULL};
@@ -311,6 +333,105 @@ static int memory_ref_each(struct store *s, store_ref_fn *each, void *context, s
 	return result;
 }
 
+/* --- collecting --- */
+
+static void memory_live_add(struct store_live *live, enum live_kind kind, const struct name *names,
+			    size_t n, uint8_t *states)
+{
+	struct marking *m = (struct marking *)live;
+	uint8_t *marks = kind == LIVE_NODE ? m->nodes : m->leaves;
+	pthread_mutex_lock(&m->shelf->mutex);
+	for (size_t i = 0; i < n; i++) {
+		int64_t at = nameset_find(&m->shelf->names, &names[i]);
+		enum live_state state = at < 0 ? LIVE_MISSING : LIVE_FRESH;
+		if (at >= 0 && at < (int64_t)m->count) {
+			state = marks[at] ? LIVE_KNOWN : LIVE_FRESH;
+			marks[at] = 1;
+		}
+		if (states)
+			states[i] = (uint8_t)state;
+	}
+	pthread_mutex_unlock(&m->shelf->mutex);
+}
+
+static void marking_count(const struct marking *m, struct store_collected *out)
+{
+	for (uint32_t i = 0; i < m->count; i++) {
+		bool live = m->nodes[i] || m->leaves[i];
+		out->names++;
+		out->live_names += live;
+		out->record_bytes += m->shelf->kept[i].stored_len;
+		out->live_bytes += live ? m->shelf->kept[i].stored_len : 0;
+	}
+}
+
+static void shelf_sweep(struct shelf *shelf, const struct marking *m, struct store_collected *out)
+{
+	struct nameset all = shelf->names;
+	uint32_t committed = 0;
+	shelf->names = (struct nameset){0};
+	for (uint32_t i = 0; i < all.count; i++) {
+		if (i < m->count && !m->nodes[i] && !m->leaves[i]) {
+			out->freed_bytes += shelf->kept[i].stored_len;
+			shelf->bytes -= shelf->kept[i].stored_len;
+			free(shelf->kept[i].stored);
+			continue;
+		}
+		shelf->kept[nameset_add(&shelf->names, &all.names[i])] = shelf->kept[i];
+		committed += i < shelf->committed;
+	}
+	shelf->committed = committed;
+	nameset_release(&all);
+}
+
+static void group_prune(const struct shelf *shelf, struct group *g)
+{
+	struct nameset all = g->known;
+	uint32_t committed = 0;
+	g->known = (struct nameset){0};
+	for (uint32_t i = 0; i < all.count; i++) {
+		if (nameset_find(&shelf->names, &all.names[i]) < 0)
+			continue;
+		nameset_add(&g->known, &all.names[i]);
+		committed += i < g->committed;
+	}
+	g->committed = committed;
+	nameset_release(&all);
+}
+
+static int memory_collect(struct store *s, const struct store_collecting *plan,
+			  struct store_collected *out, struct err *e)
+{
+	struct shelf *shelf = ((struct memory *)s)->shelf;
+	struct marking m = {.live = {memory_live_add}, .shelf = shelf};
+	pthread_mutex_lock(&shelf->mutex);
+	bool busy = shelf->marking;
+	if (!busy) {
+		m.count = shelf->names.count;
+		m.nodes = xcalloc(1, m.count + 1);
+		m.leaves = xcalloc(1, m.count + 1);
+		shelf->marking = &m;
+	}
+	pthread_mutex_unlock(&shelf->mutex);
+	if (busy)
+		return err_set(e, ERR_BUSY, "store memory:%.200s is being collected already",
+			       shelf->place);
+	int result = plan->mark(plan->context, &m.live, e);
+	pthread_mutex_lock(&shelf->mutex);
+	if (result == 0)
+		marking_count(&m, out);
+	if (result == 0 && !plan->dry) {
+		shelf_sweep(shelf, &m, out);
+		for (size_t i = 0; i < shelf->group_count; i++)
+			group_prune(shelf, &shelf->groups[i]);
+	}
+	shelf->marking = NULL;
+	pthread_mutex_unlock(&shelf->mutex);
+	free(m.nodes);
+	free(m.leaves);
+	return result;
+}
+
 const struct store_ops store_memory_ops = {
     .kind = "memory",
     .open = memory_open,
@@ -321,4 +442,5 @@ const struct store_ops store_memory_ops = {
     .commit = memory_commit,
     .ref_set = memory_ref_set,
     .ref_each = memory_ref_each,
+    .collect = memory_collect,
 };

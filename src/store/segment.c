@@ -55,17 +55,20 @@ int segment_parse(enum segment_kind kind, const uint8_t *data, size_t n, struct 
 				  .pack_count = le32_get(data + 12),
 				  .count = le64_get(data + 16),
 				  .record_bytes = le64_get(data + 24),
-				  .replaced_count = le32_get(data + 32)};
+				  .replaced_count = le32_get(data + 32),
+				  .drop_count = le32_get(data + 48)};
 	if (le32_get(data + 36) != 0 || le64_get(data + 40) != 0)
 		return err_set(e, ERR_CORRUPT, "it belongs to a key this godwit does not know");
 	uint64_t room = n - SEGMENT_HEADER_BYTES;
-	uint64_t sides = s.pack_count * (uint64_t)NAME_BYTES + s.replaced_count * 8ull;
+	uint64_t sides = s.pack_count * (uint64_t)NAME_BYTES + s.replaced_count * 8ull +
+			 s.drop_count * (uint64_t)SEGMENT_DROP_BYTES;
 	if (sides > room || s.count > (room - sides) / SEGMENT_ENTRY_BYTES ||
 	    sides + s.count * SEGMENT_ENTRY_BYTES != room)
 		return err_set(e, ERR_CORRUPT, "its counts do not fit its size");
 	s.packs = data + SEGMENT_HEADER_BYTES;
 	s.entries = s.packs + s.pack_count * (size_t)NAME_BYTES;
 	s.replaced = s.entries + s.count * SEGMENT_ENTRY_BYTES;
+	s.drops = s.replaced + s.replaced_count * (size_t)8;
 	if (le32_get(data + 56) != crc32c(0, s.packs, room))
 		return err_set(e, ERR_CORRUPT, "it has a wrong checksum");
 	if (entries_check(&s, e) < 0)
@@ -83,7 +86,7 @@ static uint64_t key_number(const uint8_t *p)
 
 /* Names are evenly spread, so the place of one is guessed by proportion; every other step halves,
  * so that chosen names cannot make it slow. */
-bool segment_find(const struct store_segment *s, const struct name *name, struct place *place)
+int64_t segment_find(const struct store_segment *s, const struct name *name)
 {
 	uint64_t low = 0, high = s->count; /* it is in [low, high) if anywhere */
 	uint64_t low_key = 0, high_key = UINT64_MAX, key = key_number(name->bytes);
@@ -97,16 +100,8 @@ bool segment_find(const struct store_segment *s, const struct name *name, struct
 		}
 		const uint8_t *entry = entry_at(s, middle);
 		int order = memcmp(name->bytes, entry, key_bytes(s->kind));
-		if (order == 0) {
-			if (place && s->kind == SEGMENT_INDEX) {
-				memcpy(place->pack.bytes,
-				       s->packs + le32_get(entry + 20) * (size_t)NAME_BYTES,
-				       NAME_BYTES);
-				place->offset = le32_get(entry + 24);
-				place->stored_len = le32_get(entry + 28);
-			}
-			return true;
-		}
+		if (order == 0)
+			return (int64_t)middle;
 		if (order < 0) {
 			high = middle;
 			high_key = key_number(entry);
@@ -115,7 +110,50 @@ bool segment_find(const struct store_segment *s, const struct name *name, struct
 			low_key = key_number(entry);
 		}
 	}
-	return false;
+	return -1;
+}
+
+uint32_t segment_pack_at(const struct store_segment *s, uint64_t position)
+{
+	return le32_get(entry_at(s, position) + 20);
+}
+
+void segment_pack_name(const struct store_segment *s, uint32_t number, struct name *out)
+{
+	memcpy(out->bytes, s->packs + number * (size_t)NAME_BYTES, NAME_BYTES);
+}
+
+void segment_place_at(const struct store_segment *s, uint64_t position, struct place *out)
+{
+	const uint8_t *entry = entry_at(s, position);
+	segment_pack_name(s, le32_get(entry + 20), &out->pack);
+	out->offset = le32_get(entry + 24);
+	out->stored_len = le32_get(entry + 28);
+}
+
+uint64_t segment_bytes_at(const struct store_segment *s, uint64_t position)
+{
+	return RECORD_HEADER_BYTES + (uint64_t)le32_get(entry_at(s, position) + 28);
+}
+
+void segment_drop_at(const struct store_segment *s, uint32_t i, struct pack_drop *out)
+{
+	const uint8_t *p = s->drops + i * (size_t)SEGMENT_DROP_BYTES;
+	memcpy(out->pack.bytes, p, NAME_BYTES);
+	out->below = le64_get(p + NAME_BYTES);
+}
+
+static bool bit(const uint8_t *bits, uint64_t i)
+{
+	return bits[i / 8] >> i % 8 & 1;
+}
+
+/* An entry that goes into what is written. */
+static bool counts(const struct store_segment *s, uint64_t position)
+{
+	if (s->keep && !bit(s->keep, position))
+		return false;
+	return !s->dead_packs || !bit(s->dead_packs, segment_pack_at(s, position));
 }
 
 void index_entry_encode(const struct name *name, uint32_t pack, uint32_t offset,
@@ -171,7 +209,9 @@ static void packs_unite(const struct store_segment *parts, size_t part_count, st
 		maps[p] = xcalloc(parts[p].pack_count, sizeof **maps);
 		for (uint32_t i = 0; i < parts[p].pack_count; i++) {
 			struct name name;
-			memcpy(name.bytes, parts[p].packs + i * (size_t)NAME_BYTES, NAME_BYTES);
+			if (parts[p].dead_packs && bit(parts[p].dead_packs, i))
+				continue;
+			segment_pack_name(&parts[p], i, &name);
 			int64_t at = nameset_find(packs, &name);
 			maps[p][i] = at >= 0 ? (uint32_t)at : nameset_add(packs, &name);
 		}
@@ -189,6 +229,8 @@ static int entries_merge(struct output *out, const struct store_segment *parts, 
 		const uint8_t *least = NULL;
 		size_t from = 0;
 		for (size_t p = 0; p < part_count; p++) {
+			while (at[p] < parts[p].count && !counts(&parts[p], at[p]))
+				at[p]++;
 			if (at[p] == parts[p].count)
 				continue;
 			const uint8_t *entry = entry_at(&parts[p], at[p]);
@@ -223,30 +265,44 @@ static int header_write(struct output *out, const struct store_segment *totals, 
 	le64_put(header + 16, totals->count);
 	le64_put(header + 24, totals->record_bytes);
 	le32_put(header + 32, totals->replaced_count);
+	le32_put(header + 48, totals->drop_count);
 	le32_put(header + 56, out->crc);
 	le32_put(header + 60, crc32c(0, header, 60));
 	return disk_write_at(out->fd, out->path, header, sizeof header, 0, e);
 }
 
+static int notes_write(struct output *out, const struct segment_notes *notes, struct err *e)
+{
+	uint8_t bytes[SEGMENT_DROP_BYTES];
+	for (size_t i = 0; i < notes->replaced_count; i++) {
+		le64_put(bytes, notes->replaced[i]);
+		if (output_add(out, bytes, 8, e) < 0)
+			return -1;
+	}
+	for (size_t i = 0; i < notes->drop_count; i++) {
+		memcpy(bytes, notes->drops[i].pack.bytes, NAME_BYTES);
+		le64_put(bytes + NAME_BYTES, notes->drops[i].below);
+		if (output_add(out, bytes, sizeof bytes, e) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 static int body_write(struct output *out, const struct store_segment *parts, size_t part_count,
-		      const uint64_t *replaced, size_t replaced_count, struct err *e)
+		      const struct segment_notes *notes, struct err *e)
 {
 	struct nameset packs = {0};
 	uint32_t **maps = xcalloc(part_count, sizeof *maps);
 	struct store_segment totals = {.kind = parts[0].kind,
-				       .replaced_count = (uint32_t)replaced_count};
+				       .replaced_count = (uint32_t)notes->replaced_count,
+				       .drop_count = (uint32_t)notes->drop_count};
 	int result = -1;
 	packs_unite(parts, part_count, &packs, maps);
 	totals.pack_count = packs.count;
 	if (output_add(out, packs.names, packs.count * sizeof *packs.names, e) < 0 ||
-	    entries_merge(out, parts, part_count, maps, &totals, e) < 0)
+	    entries_merge(out, parts, part_count, maps, &totals, e) < 0 ||
+	    notes_write(out, notes, e) < 0)
 		goto out;
-	for (size_t i = 0; i < replaced_count; i++) {
-		uint8_t number[8];
-		le64_put(number, replaced[i]);
-		if (output_add(out, number, sizeof number, e) < 0)
-			goto out;
-	}
 	if (output_flush(out, e) == 0 && header_write(out, &totals, e) == 0)
 		result = 0;
 out:
@@ -258,12 +314,13 @@ out:
 }
 
 int segment_write(const char *path, const struct store_segment *parts, size_t part_count,
-		  const uint64_t *replaced, size_t replaced_count, struct err *e)
+		  const struct segment_notes *notes, struct err *e)
 {
+	static const struct segment_notes none;
 	struct output out = {.fd = disk_create(path, e), .path = path, .at = SEGMENT_HEADER_BYTES};
 	if (out.fd < 0)
 		return -1;
-	int result = body_write(&out, parts, part_count, replaced, replaced_count, e);
+	int result = body_write(&out, parts, part_count, notes ? notes : &none, e);
 	buf_release(&out.buf);
 	if (result == 0)
 		return out.fd;

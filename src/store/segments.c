@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "store/disk.h"
+#include "store/nameset.h"
 
 #define SEGMENTS_MAX	 8  /* more are merged */
 #define REFRESH_ATTEMPTS 64 /* a writer would have to merge during each of them */
@@ -67,6 +68,7 @@ static void file_release(struct segment_file *f)
 {
 	if (f->map)
 		files_unmap(f->map, f->size);
+	free(f->dead_packs);
 	*f = (struct segment_file){0};
 }
 
@@ -137,6 +139,116 @@ static void files_release_except(struct segment_file *files, size_t count,
 	free(files);
 }
 
+static bool bit(const uint8_t *bits, uint64_t i)
+{
+	return bits[i / 8] >> i % 8 & 1;
+}
+
+/* The packs that any of these drops, and below which number. */
+struct dropped {
+	struct nameset packs;
+	uint64_t *below;
+	uint32_t cap;
+};
+
+static void dropped_gather(struct dropped *d, const struct segment_file *f)
+{
+	for (uint32_t i = 0; i < f->segment.drop_count; i++) {
+		struct pack_drop drop;
+		segment_drop_at(&f->segment, i, &drop);
+		int64_t at = nameset_find(&d->packs, &drop.pack);
+		if (at < 0) {
+			VEC_GROW(d->below, d->packs.count, d->cap);
+			at = nameset_add(&d->packs, &drop.pack);
+			d->below[at] = 0;
+		}
+		if (drop.below > d->below[at])
+			d->below[at] = drop.below;
+	}
+}
+
+static void dropped_release(struct dropped *d)
+{
+	nameset_release(&d->packs);
+	free(d->below);
+}
+
+/* Find which packs of a segment are dead, and what that leaves of it. */
+static void dead_packs_find(struct segment_file *f, const struct dropped *d)
+{
+	size_t bytes = f->segment.pack_count / 8 + 1;
+	uint8_t *dead = NULL;
+	for (uint32_t i = 0; d->packs.count && i < f->segment.pack_count; i++) {
+		struct name pack;
+		segment_pack_name(&f->segment, i, &pack);
+		int64_t at = nameset_find(&d->packs, &pack);
+		if (at < 0 || f->number >= d->below[at])
+			continue;
+		if (!dead)
+			dead = xcalloc(1, bytes);
+		dead[i / 8] |= (uint8_t)(1u << i % 8);
+	}
+	bool same = (dead && f->dead_packs) ? memcmp(dead, f->dead_packs, bytes) == 0
+					    : dead == f->dead_packs;
+	free(f->dead_packs);
+	f->dead_packs = dead;
+	if (same && f->record_bytes)
+		return;
+	f->record_bytes = f->segment.record_bytes;
+	for (uint64_t i = 0; dead && i < f->segment.count; i++)
+		if (bit(dead, segment_pack_at(&f->segment, i)))
+			f->record_bytes -= segment_bytes_at(&f->segment, i);
+}
+
+static void dead_find(struct segment_file *files, size_t count)
+{
+	struct dropped d = {0};
+	for (size_t i = 0; i < count; i++)
+		dropped_gather(&d, &files[i]);
+	for (size_t i = 0; i < count; i++)
+		dead_packs_find(&files[i], &d);
+	dropped_release(&d);
+}
+
+void segments_replaced(const struct segments *s, const struct segment_file *instead, size_t count,
+		       uint64_t **numbers, size_t *number_count)
+{
+	*numbers = xcalloc(count + s->listed_count, sizeof **numbers);
+	*number_count = 0;
+	for (size_t i = 0; i < count; i++)
+		(*numbers)[(*number_count)++] = instead[i].number;
+	for (size_t i = 0; i < s->listed_count; i++)
+		if (!file_of(s->files, s->count, s->listed[i]))
+			(*numbers)[(*number_count)++] = s->listed[i];
+}
+
+void segments_drops_left(const struct segments *s, const struct segment_file *instead, size_t count,
+			 struct pack_drop **drops, size_t *drop_count)
+{
+	struct dropped d = {0};
+	size_t cap = 0;
+	*drops = NULL;
+	*drop_count = 0;
+	for (size_t i = 0; i < count; i++)
+		dropped_gather(&d, &instead[i]);
+	for (uint32_t p = 0; p < d.packs.count; p++) {
+		bool needed = false;
+		for (size_t i = 0; i < s->count && !needed; i++) {
+			const struct segment_file *f = &s->files[i];
+			if (f->number >= d.below[p])
+				continue;
+			for (size_t k = 0; k < count && !needed; k++)
+				needed = instead[k].number == f->number;
+			needed = !needed && f->dead_packs;
+		}
+		if (!needed)
+			continue;
+		VEC_GROW(*drops, *drop_count, cap);
+		(*drops)[(*drop_count)++] = (struct pack_drop){d.packs.names[p], d.below[p]};
+	}
+	dropped_release(&d);
+}
+
 /* Take in what `numbers` lists, keeping what is mapped already. On failure `s` is unchanged. */
 static int take_in(struct segments *s, const uint64_t *numbers, size_t count, bool write,
 		   struct err *e)
@@ -155,12 +267,15 @@ static int take_in(struct segments *s, const uint64_t *numbers, size_t count, bo
 			taken++;
 		} else if (write && why.kind == ERR_CORRUPT) {
 			set_aside(s, numbers[i]);
+			s->damaged = true;
 		} else {
 			files_release_except(files, taken, s->files, s->count);
 			return err_set(e, why.kind, "%s", why.text);
 		}
 	}
 	files_release_except(s->files, s->count, files, taken);
+	if (s->kind == SEGMENT_INDEX)
+		dead_find(files, taken);
 	s->files = files;
 	s->count = taken;
 	if (count && numbers[count - 1] >= s->next_number)
@@ -170,6 +285,8 @@ static int take_in(struct segments *s, const uint64_t *numbers, size_t count, bo
 
 static int reload(struct segments *s, bool write, struct err *e)
 {
+	if (s->hold_below && !s->write)
+		return 0; /* a reader looks at one state while it holds it */
 	for (unsigned attempt = 0;; attempt++) {
 		uint64_t *numbers, *again;
 		size_t count, again_count;
@@ -207,7 +324,8 @@ static int reload(struct segments *s, bool write, struct err *e)
 int segments_load(struct segments *s, struct files *at, enum segment_kind kind, const char *folder,
 		  bool write, struct err *e)
 {
-	*s = (struct segments){.at = at, .kind = kind, .folder = xstrdup(folder), .next_number = 1};
+	*s = (struct segments){
+	    .at = at, .kind = kind, .write = write, .folder = xstrdup(folder), .next_number = 1};
 	if (reload(s, write, e) < 0) {
 		segments_release(s);
 		return -1;
@@ -230,24 +348,46 @@ void segments_release(struct segments *s)
 	*s = (struct segments){0};
 }
 
+bool segments_locate(const struct segments *s, const struct name *name, struct spot *out)
+{
+	for (size_t i = 0; i < s->count; i++) { /* from the newest */
+		const struct segment_file *f = &s->files[i];
+		const struct segment_marks *m = f->marks;
+		int64_t at = segment_find(&f->segment, name);
+		if (at < 0)
+			continue;
+		uint64_t position = (uint64_t)at;
+		if (f->dead_packs && bit(f->dead_packs, segment_pack_at(&f->segment, position)))
+			continue;
+		if (m && bit(m->condemned, segment_pack_at(&f->segment, position)) &&
+		    !bit(m->nodes, position) && !bit(m->leaves, position))
+			continue;
+		*out = (struct spot){f, position};
+		return true;
+	}
+	return false;
+}
+
 bool segments_find(const struct segments *s, const struct name *name, struct place *place)
 {
-	for (size_t i = 0; i < s->count; i++) /* from the newest */
-		if (segment_find(&s->files[i].segment, name, place))
+	struct spot spot;
+	if (s->kind == SEGMENT_INDEX) {
+		if (!segments_locate(s, name, &spot))
+			return false;
+		if (place)
+			segment_place_at(&spot.file->segment, spot.position, place);
+		return true;
+	}
+	for (size_t i = 0; i < s->count; i++)
+		if (segment_find(&s->files[i].segment, name) >= 0)
 			return true;
 	return false;
 }
 
-static int add(struct segments *s, const struct store_segment *parts, size_t part_count,
-	       const uint64_t *replaced, size_t replaced_count, bool *placed, struct err *e)
+int segments_put(struct segments *s, int fd, const char *temp, bool *placed, struct err *e)
 {
-	char *temp = files_temp(s->at), *key = segment_key(s, s->next_number);
-	int result = -1;
-	*placed = false;
-	int fd = segment_write(temp, parts, part_count, replaced, replaced_count, e);
-	if (fd < 0)
-		goto out;
-	result = s->at->ops->place(s->at, fd, temp, key, placed, e);
+	char *key = segment_key(s, s->next_number);
+	int result = s->at->ops->place(s->at, fd, temp, key, placed, e);
 	if (*placed)
 		s->next_number++;
 	else
@@ -257,16 +397,25 @@ static int add(struct segments *s, const struct store_segment *parts, size_t par
 	if (*placed && segments_refresh(s, result == 0 ? e : NULL) < 0)
 		result = -1;
 	close(fd);
-out:
 	free(key);
+	return result;
+}
+
+static int add(struct segments *s, const struct store_segment *parts, size_t part_count,
+	       const struct segment_notes *notes, bool *placed, struct err *e)
+{
+	char *temp = files_temp(s->at);
+	*placed = false;
+	int fd = segment_write(temp, parts, part_count, notes, e);
+	int result = fd < 0 ? -1 : segments_put(s, fd, temp, placed, e);
 	free(temp);
 	return result;
 }
 
-int segments_add(struct segments *s, const struct store_segment *segment, bool *placed,
-		 struct err *e)
+int segments_add(struct segments *s, const struct store_segment *segment,
+		 const struct segment_notes *notes, bool *placed, struct err *e)
 {
-	return add(s, segment, 1, NULL, 0, placed, e);
+	return add(s, segment, 1, notes, placed, e);
 }
 
 static int smaller_first(const void *a, const void *b)
@@ -282,18 +431,30 @@ static int merge(struct segments *s, struct err *e)
 {
 	struct segment_file *files = xcalloc(s->count, sizeof *files);
 	struct store_segment *parts = xcalloc(s->count, sizeof *parts);
-	uint64_t *numbers = xcalloc(s->count, sizeof *numbers);
-	uint64_t sum = 0;
-	size_t n = 0;
+	struct segment_notes notes = {0};
+	struct pack_drop *drops = NULL;
+	uint64_t *numbers = NULL, sum = 0;
+	size_t n = 0, free_count = 0;
 	bool placed;
-	memcpy(files, s->files, s->count * sizeof *files);
-	qsort(files, s->count, sizeof *files, smaller_first);
-	while (n < s->count && (n < 2 || files[n].segment.count <= 2 * sum)) {
+	int result = 0;
+	for (size_t i = 0; i < s->count; i++)
+		if (s->files[i].number >= s->hold_below)
+			files[free_count++] = s->files[i];
+	if (free_count <= SEGMENTS_MAX)
+		goto out;
+	qsort(files, free_count, sizeof *files, smaller_first);
+	while (n < free_count && (n < 2 || files[n].segment.count <= 2 * sum)) {
 		parts[n] = files[n].segment;
-		numbers[n] = files[n].number;
+		parts[n].dead_packs = files[n].dead_packs;
 		sum += files[n++].segment.count;
 	}
-	int result = add(s, parts, n, numbers, n, &placed, e);
+	segments_replaced(s, files, n, &numbers, &notes.replaced_count);
+	segments_drops_left(s, files, n, &drops, &notes.drop_count);
+	notes.replaced = numbers;
+	notes.drops = drops;
+	result = add(s, parts, n, &notes, &placed, e);
+out:
+	free(drops);
 	free(files);
 	free(parts);
 	free(numbers);
@@ -319,13 +480,13 @@ int segments_tidy(struct segments *s, struct err *e)
 	}
 	if (removed && segments_refresh(s, e) < 0)
 		return -1;
-	return s->count > SEGMENTS_MAX ? merge(s, e) : 0;
+	return merge(s, e);
 }
 
 uint64_t segments_record_bytes(const struct segments *s)
 {
 	uint64_t sum = 0;
 	for (size_t i = 0; i < s->count; i++)
-		sum += s->files[i].segment.record_bytes;
+		sum += s->files[i].record_bytes;
 	return sum;
 }

@@ -9,7 +9,9 @@
  *  3. A reference is durable when `ref_set` returned; the caller commits what it points to before.
  *  4. A crash loses at most what was put since the last commit, never part of a record, and never
  *     makes anything unreadable that was durable.
- *  5. `has` for a group tells only of what that group put; what others put is answered "no", though
+ *  5. A collection frees only what was not marked live, nor asked for or put since it began. A
+ *     reader keeps what it reads alive by a lease (lease.h).
+ *  6. `has` for a group tells only of what that group put; what others put is answered "no", though
  *     putting it again stores nothing twice.
  * One writer process at a time; any number of readers beside it.
  */
@@ -82,12 +84,49 @@ int store_get_many(struct store *s, const struct name *names, size_t n, struct b
  * commit may be forgotten: `has` tells, and the caller puts it again. */
 int store_commit(struct store *s, struct store_space *space, struct err *e);
 
-/* Set (or with data NULL, delete) a reference. Names are [a-z0-9._-], groups
+/* Set (or with data NULL, delete) a reference. Readers may where its name begins with "lease-".
+ * What it is to keep alive its data begin with (roots.h). Names are [a-z0-9._-], groups
  * [a-zA-Z0-9._-]{1,64}; neither begins with a dot. */
 int store_ref_set(struct store *s, const char *ref, const void *data, size_t n, struct err *e);
 /* Call `each` for every reference, in no order, until it returns non-zero (which is returned). */
 typedef int store_ref_fn(void *context, const char *ref, const uint8_t *data, size_t n);
 int store_ref_each(struct store *s, store_ref_fn *each, void *context, struct err *e);
+
+/* Collecting: what is not live is freed. The caller marks what is; see copy/collect.h. */
+
+struct store_live; /* what was marked */
+enum live_kind {
+	LIVE_LEAF, /* a chunk; or whatever is not walked into */
+	LIVE_NODE, /* a node that the caller walks into when it is fresh */
+};
+enum live_state {
+	LIVE_MISSING, /* it is not in the store */
+	LIVE_FRESH,   /* marked now */
+	LIVE_KNOWN,   /* was marked before, as the same kind */
+};
+/* Mark names. states[i] (unless NULL) is an enum live_state. */
+void store_live_add(struct store_live *live, enum live_kind kind, const struct name *names,
+		    size_t n, uint8_t *states);
+
+struct store_collecting {
+	/* Marks all that must stay; without the store's locks. When it fails nothing is freed. */
+	int (*mark)(void *context, struct store_live *live, struct err *e);
+	void *context;
+	bool dry;		   /* free nothing, only count; readers may */
+	const volatile bool *stop; /* NULL, or set to end it soon: ERR_CONFLICT */
+};
+
+struct store_collected {
+	uint64_t names, live_names;
+	uint64_t record_bytes, live_bytes; /* before it; with the records' headers */
+	uint64_t packs, packs_removed, packs_rewritten, packs_spoiled; /* spoiled: damaged, left */
+	uint64_t freed_bytes;
+};
+
+/* Free what is not live, beside other calls. A name that `has` answered yes for, or that was put,
+ * while it runs is live. ERR_BUSY when one runs already. *out is filled as far as it came. */
+int store_collect(struct store *s, const struct store_collecting *plan, struct store_collected *out,
+		  struct err *e);
 
 /* Compress with the codec if it saves at least 3 %, else raw: fills r->codec, stored, stored_len
  * (pointing into scratch or at plain). zstd takes `level`. */

@@ -119,7 +119,8 @@ static void save_segment(const char *name, enum segment_kind kind, uint32_t pack
 				  .pack_count = packs,
 				  .entries = entries,
 				  .count = count};
-	int fd = segment_write(path, &s, 1, replaced, replaced_count, err);
+	struct segment_notes notes = {.replaced = replaced, .replaced_count = replaced_count};
+	int fd = segment_write(path, &s, 1, &notes, err);
 	MUST(fd < 0 ? -1 : close(fd));
 	save_file(name, path);
 	free(pack_names);

@@ -429,6 +429,129 @@ out:
 	return result;
 }
 
+/* --- collecting --- */
+
+struct marking {
+	struct store *store;
+	uint64_t count; /* of numbers put before */
+	int calls;
+	bool again;
+};
+
+static void name_of_number(uint64_t number, struct name *name)
+{
+	uint8_t bytes[100];
+	fill(bytes, sizeof bytes, number);
+	name_of(bytes, sizeof bytes, name);
+}
+
+/* Marks every third number and asks for 1, puts 2 (there already) and 1000 (new). */
+static int mark_third(void *context, struct store_live *live, struct err *e)
+{
+	struct marking *m = context;
+	struct store_collected out;
+	struct store_collecting again = {.mark = mark_third, .context = m};
+	struct name name;
+	uint8_t state = 9;
+	struct err why = {0};
+	(void)e;
+	m->calls++;
+	for (uint64_t i = 0; i < m->count; i += 3) {
+		name_of_number(i, &name);
+		store_live_add(live, LIVE_NODE, &name, 1, &state);
+		assert_int_equal(state, LIVE_FRESH);
+		store_live_add(live, LIVE_NODE, &name, 1, &state);
+		assert_int_equal(state, LIVE_KNOWN);
+		store_live_add(live, LIVE_LEAF, &name, 1, &state); /* as a leaf it was not */
+		assert_int_equal(state, LIVE_FRESH);
+	}
+	name_of_number(999999, &name);
+	store_live_add(live, LIVE_LEAF, &name, 1, &state);
+	assert_int_equal(state, LIVE_MISSING);
+	name_of_number(1, &name);
+	assert_true(has(m->store, "red", &name));
+	assert_int_equal(put_number(m->store, "blue", 2, &name), 0);
+	assert_int_equal(put_number(m->store, "red", 1000, &name), !m->again);
+	assert_int_equal(store_collect(m->store, &again, &out, &why), -1);
+	assert_int_equal(why.kind, ERR_BUSY);
+	return 0;
+}
+
+static int mark_fails(void *context, struct store_live *live, struct err *e)
+{
+	(void)context;
+	(void)live;
+	return err_set(e, ERR_CORRUPT, "no");
+}
+
+static bool stays(uint64_t number)
+{
+	return number % 3 == 0 || number == 1 || number == 2;
+}
+
+static void a_collection_frees_what_is_not_live(void **state)
+{
+	(void)state;
+	enum { NUMBERS = 300 };
+	struct store *s = opened(true, true), *reader = opened(false, false);
+	struct marking m = {.store = s, .count = NUMBERS};
+	struct store_collecting plan = {.mark = mark_third, .context = &m};
+	struct store_collecting bad = {.mark = mark_fails};
+	struct store_collected out;
+	struct store_space before, after;
+	struct name name;
+	struct err e = {0};
+	for (uint64_t i = 0; i < NUMBERS; i++) {
+		put_number(s, "red", i, &name);
+		if (i % 50 == 49)
+			assert_ok(store_commit(s, &before, err));
+	}
+	for (uint64_t i = 0; i < NUMBERS; i++)
+		expect_number(reader, i); /* so that it has the packs open */
+	expect_error(store_collect(s, &bad, &out, &e), &e, ERR_CORRUPT);
+	expect_error(store_collect(reader, &plan, &out, &e), &e, ERR_DENIED);
+	for (uint64_t i = 0; i < NUMBERS; i++)
+		expect_number(s, i);
+	assert_ok(store_collect(s, &plan, &out, err));
+	assert_int_equal(m.calls, 1);
+	assert_int_equal(out.names, NUMBERS);
+	assert_int_equal(out.live_names, NUMBERS / 3 + 2);
+	assert_true(out.freed_bytes >= out.record_bytes / 2);
+	for (unsigned again = 0; again < 2; again++) {
+		for (uint64_t i = 0; i < NUMBERS; i++) {
+			name_of_number(i, &name);
+			if (stays(i)) {
+				expect_number(reader, i);
+				expect_number(s, i);
+				assert_true(has(s, "red", &name));
+			} else {
+				assert_false(has(s, NULL, &name));
+				assert_false(has(s, "red", &name));
+			}
+		}
+		expect_number(s, 1000);
+		assert_ok(store_commit(s, &after, err));
+		expect_number(reader, 1000);
+		store_close(s);
+		s = opened(true, false);
+	}
+	assert_true(after.stored_bytes < before.stored_bytes / 2);
+	/* What is gone may come again, with the very same packs. */
+	for (uint64_t i = 0; i < NUMBERS; i++) {
+		assert_int_equal(put_number(s, "red", i, &name), !stays(i));
+		if (i % 50 == 49)
+			assert_ok(store_commit(s, NULL, err));
+	}
+	m = (struct marking){.store = s, .count = NUMBERS, .again = true};
+	plan.dry = true;
+	assert_ok(store_collect(s, &plan, &out, err));
+	assert_int_equal(out.freed_bytes, 0);
+	for (uint64_t i = 0; i < NUMBERS; i++)
+		expect_number(reader, i);
+	store_close(reader);
+	store_close(s);
+}
+
 static int find_ref(void *context, const char *ref, const uint8_t *data, size_t n)
 {
 	(void)data;
@@ -496,6 +619,7 @@ int main(int argc, char **argv)
 		    EACH(a_reader_sees_later_commits, kind),
 		    EACH(misuse_is_refused_in_words, kind),
 		    EACH(nodes_are_put_under_their_name, kind),
+		    EACH(a_collection_frees_what_is_not_live, kind),
 		    EACH(any_call_may_fail, kind),
 		    EACH(many_small_records, kind),
 		};

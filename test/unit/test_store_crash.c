@@ -4,6 +4,8 @@
  * synced lost, kept or torn, must open as a store in which all that was acknowledged is readable
  * and nothing is claimed that is not.
  *
+ * The writer collects garbage too: what was live stays, whatever the collection was doing.
+ *
  * All prefixes with GODWIT_THOROUGH in the environment, else a sample; GODWIT_SEED repeats one.
  */
 #include "test.h"
@@ -16,10 +18,11 @@
 #include "io/file.h"
 #include "store/store.h"
 
-#define SAMPLES	   250
+#define SAMPLES	   80
 #define BYTES	   700
 #define ROUNDS	   14 /* enough for segments to be merged */
 #define EACH_ROUND 5
+#define NUMBERS	   (ROUNDS * EACH_ROUND)
 
 static char path[200], where[250];
 static uint64_t seed;
@@ -84,13 +87,13 @@ static void put_number(struct store *s, uint32_t number)
 /* What was acknowledged when so many operations were done. */
 struct ack {
 	unsigned at;
-	uint32_t committed; /* numbers below are, and the group is known to have put them */
-	uint32_t last;	    /* the reference `last` is this or what comes next; 0: not set */
-	int passing;	    /* the reference `passing`: 1 is there, 0 is not, -1 either */
+	uint8_t must[NUMBERS]; /* is committed, known of the group, and was not freed */
+	uint32_t last;	       /* the reference `last` is this or what comes next; 0: not set */
+	int passing;	       /* the reference `passing`: 1 is there, 0 is not, -1 either */
 };
 
 struct history {
-	struct ack acks[ROUNDS * 4 + 1];
+	struct ack acks[ROUNDS * 4 + 8];
 	unsigned count;
 	struct ack now;
 };
@@ -101,16 +104,55 @@ static void acknowledge(struct history *h, const struct disk_model *m)
 	h->acks[h->count++] = h->now;
 }
 
+/* Marks what `must` says. */
+static int mark(void *context, struct store_live *live, struct err *e)
+{
+	const uint8_t *must = context;
+	(void)e;
+	for (uint32_t number = 0; number < NUMBERS; number++) {
+		uint8_t bytes[BYTES];
+		struct name name;
+		bytes_of(number, bytes, &name);
+		if (must[number])
+			store_live_add(live, LIVE_LEAF, &name, 1, NULL);
+	}
+	return 0;
+}
+
+static void collect(struct store *s, uint8_t *must, struct store_collected *out)
+{
+	struct store_collecting plan = {.mark = mark, .context = must};
+	assert_ok(store_collect(s, &plan, out, err));
+}
+
+/* All but every `n`th number may go from now on. */
+static void collect_most(struct store *s, struct history *h, const struct disk_model *m, unsigned n)
+{
+	struct store_collected out;
+	for (uint32_t number = 0; number < NUMBERS; number++)
+		h->now.must[number] &= number % n == 0;
+	acknowledge(h, m);
+	collect(s, h->now.must, &out);
+	assert_true(out.freed_bytes > 0);
+	assert_true(out.packs_removed + out.packs_rewritten > 0);
+}
+
 static void work(struct history *h, const struct disk_model *m)
 {
 	struct store *s;
 	uint32_t number = 0;
 	assert_ok(store_open(where, true, false, &s, err));
 	for (unsigned round = 0; round < ROUNDS; round++) {
+		uint32_t first = number;
 		for (unsigned i = 0; i < EACH_ROUND; i++)
 			put_number(s, number++);
+		/* Of what was freed some comes again. */
+		for (uint32_t again = 1; again < number; again += 7)
+			put_number(s, again);
 		assert_ok(store_commit(s, NULL, err));
-		h->now.committed = number;
+		for (uint32_t again = 1; again < number; again += 7)
+			h->now.must[again] = 1;
+		memset(h->now.must + first, 1, EACH_ROUND);
 		acknowledge(h, m);
 		assert_ok(store_ref_set(s, "last", &number, sizeof number, err));
 		h->now.last = number;
@@ -120,6 +162,8 @@ static void work(struct history *h, const struct disk_model *m)
 		h->now.passing = round % 2 == 0;
 		acknowledge(h, m);
 		h->now.passing = -1; /* from the next operation on it may be changing */
+		if (round % 4 == 2)
+			collect_most(s, h, m, round % 8 == 2 ? 5 : 3);
 	}
 	store_close(s);
 }
@@ -181,12 +225,12 @@ static void store_holds(struct store *s, const struct ack *a)
 {
 	struct seen_refs seen = {0};
 	assert_ok(store_ref_each(s, see_ref, &seen, err));
-	if (seen.last < a->last || seen.last > a->committed + EACH_ROUND)
+	if (seen.last < a->last || seen.last > a->last + EACH_ROUND)
 		fail_msg("reference is %u, acknowledged %u", seen.last, a->last);
 	if (a->passing >= 0)
 		assert_int_equal(seen.passing, a->passing);
-	for (uint32_t number = 0; number < ROUNDS * EACH_ROUND; number++)
-		if (!number_holds(s, number) && (number < a->committed || number < seen.last))
+	for (uint32_t number = 0; number < NUMBERS; number++)
+		if (!number_holds(s, number) && a->must[number])
 			fail_msg("number %u was acknowledged and is gone", number);
 }
 
@@ -201,10 +245,17 @@ static void check(const struct ack *a)
 	store_holds(s, a);
 	assert_int_equal(files_in("tmp"), 0);
 	assert_int_equal(files_in("tmp/lost"), 0);
-	for (uint32_t number = 0; number < ROUNDS * EACH_ROUND; number++)
+	if (chance() % 2) {
+		struct ack must = *a;
+		struct store_collected out;
+		collect(s, must.must, &out);
+		store_holds(s, a);
+		assert_int_equal(out.packs_spoiled, 0);
+	}
+	for (uint32_t number = 0; number < NUMBERS; number++)
 		put_number(s, number);
 	assert_ok(store_commit(s, NULL, err));
-	for (uint32_t number = 0; number < ROUNDS * EACH_ROUND; number++)
+	for (uint32_t number = 0; number < NUMBERS; number++)
 		assert_true(number_holds(s, number));
 	store_close(s);
 }
@@ -226,6 +277,9 @@ static void cut_twice(const struct disk_model *m, unsigned count, enum cut cut, 
 	assert_ok(store_open(where, true, false, &s, err));
 	put_number(s, 0);
 	assert_ok(store_commit(s, NULL, err));
+	struct ack must = *a;
+	struct store_collected out;
+	collect(s, must.must, &out);
 	store_close(s);
 	disk_model_stop(again);
 	disk_model_cut(again, (unsigned)(chance() % (disk_model_count(again) + 1)), CUT_RANDOM,
