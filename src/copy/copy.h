@@ -47,6 +47,8 @@ int copy_send(const struct copy_source *from, struct stream *to, struct door_fin
 
 /* --- the receiver --- */
 
+struct flights; /* flight.h */
+
 struct copy_intake {
 	const char *group; /* trust group of the sender */
 	const char *run_id;
@@ -55,6 +57,7 @@ struct copy_intake {
 	uint64_t size_bytes;
 	struct name base_root; /* zero: none */
 	const char *journal_dir;
+	struct flights *flights; /* where a collection looks, or NULL: there is none */
 };
 
 /* Told as it happens; returning non-zero ends the stream with ERR_CONFLICT. */
@@ -65,6 +68,10 @@ typedef int copy_note_fn(void *context, const struct door_progress *progress,
  * the note: one is NULL. Many streams may share a store (it locks for itself). */
 int copy_receive(struct store *store, const struct copy_intake *job, struct stream *from,
 		 copy_note_fn *note, void *context, struct err *e);
+
+/* A finished disk of a run is kept by the reference "run-<run>.<number>" until the run is
+ * forgotten. */
+#define RUN_REF_PREFIX "run-"
 
 /* Forget the journals of a run (committed, or given up). */
 int copy_journal_remove(const char *journal_dir, const char *run_id, struct err *e);
@@ -79,5 +86,14 @@ typedef void copy_bad_fn(void *context, const struct name *name, uint64_t offset
 typedef void copy_step_fn(void *context, uint64_t done, uint64_t total);
 int copy_verify(struct store *store, const struct name *root, copy_bad_fn *bad, copy_step_fn *step,
 		void *context, uint64_t *checked, uint64_t *bad_count, struct err *e);
+
+/* --- freeing --- */
+
+/* Free what no reference, lease, journal (of `journal_dir`, unless NULL) or stream (of `flights`,
+ * unless NULL) needs. With `dry` nothing is freed, only counted; then a reader will do. A tree that
+ * cannot be walked makes it fail, as then nobody knows what it needs; `stop` may be set to end it.
+ * Man: godwit-store.5. */
+int copy_collect(struct store *store, const char *journal_dir, struct flights *flights, bool dry,
+		 const volatile bool *stop, struct store_collected *out, struct err *e);
 
 #endif

@@ -309,3 +309,41 @@ int copy_journal_remove(const char *journal_dir, const char *run_id, struct err 
 	closedir(dir);
 	return result;
 }
+
+int journal_pages(const char *path, struct name *base_root, journal_page_fn *page, void *context,
+		  struct err *e)
+{
+	const size_t before = MAGIC_BYTES + 4;
+	struct buf data = {0};
+	struct err why = {0};
+	size_t body_len, at;
+	int result = 0;
+
+	memset(base_root, 0, sizeof *base_root);
+	if (file_read(path, JOURNAL_MAX_BYTES, &data, &why)) {
+		/* Forgotten meanwhile. */
+		result = why.kind == ERR_NOT_FOUND ? 0 : err_set(e, why.kind, "%s", why.text);
+		goto out;
+	}
+	if (data.len < before || memcmp(data.data, MAGIC, MAGIC_BYTES) != 0)
+		goto out;
+	body_len = get_u32(data.data + MAGIC_BYTES);
+	if (body_len > BODY_MAX || body_len < 8 + NAME_BYTES ||
+	    data.len < before + body_len + CHECK_BYTES ||
+	    !check_holds(data.data, before + body_len))
+		goto out;
+	memcpy(base_root->bytes, data.data + before + 8, NAME_BYTES);
+	for (at = before + body_len + CHECK_BYTES; data.len - at >= RECORD_BYTES;
+	     at += RECORD_BYTES) {
+		struct name name;
+
+		if (!check_holds(data.data + at, 8 + NAME_BYTES))
+			break;
+		memcpy(name.bytes, data.data + at + 8, NAME_BYTES);
+		if (!name_is_zero(&name))
+			page(context, &name);
+	}
+out:
+	buf_release(&data);
+	return result;
+}

@@ -56,4 +56,10 @@ size_t journal_scan(const uint8_t *data, size_t n, const char *point, uint64_t s
 		    const struct name *base_root, struct layout *layout, journal_record_fn *record,
 		    void *context);
 
+/* The pages that any journal in a file names, and the base it grew from (zero: none): what a
+ * collection must leave. 0, also for one that was torn at its beginning. */
+typedef void journal_page_fn(void *context, const struct name *page);
+int journal_pages(const char *path, struct name *base_root, journal_page_fn *page, void *context,
+		  struct err *e);
+
 #endif

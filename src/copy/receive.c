@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/limits.h"
 #include "copy/receive.h"
+#include "store/roots.h"
 #include "wire/wire.h"
 
 #define JOURNAL_WAIT_MS 5000 /* for an earlier stream of the disk to notice that it is over */
@@ -89,6 +90,7 @@ static int begin(struct receiver *r, struct err *e)
 	r->pages = xcalloc(regions_most(job->size_bytes), sizeof *r->pages);
 	r->done = xcalloc(1, regions_most(job->size_bytes) / 8 + 1);
 	r->branch = UINT32_MAX;
+	flight_pages(&r->flight, r->pages, r->done, regions_most(job->size_bytes));
 	if (open_base(r, e) ||
 	    journal_open(job->journal_dir, job->run_id, job->number, job->point, job->size_bytes,
 			 &job->base_root, JOURNAL_WAIT_MS, take_record, r, &r->journal, e))
@@ -249,8 +251,7 @@ int receive_region_whole(struct receiver *r, struct open_region *o, struct err *
 		r->group_bytes += node.len;
 		buf_release(&node);
 	}
-	r->pages[o->number] = page;
-	r->done[o->number / 8] |= 1u << o->number % 8;
+	flight_close(&r->flight, (unsigned)(o - r->open), o->number, &page);
 	if (r->group.len == 0)
 		r->group_since_ms = clock_mono_ms();
 	buf_add(&r->group, &number, sizeof number);
@@ -341,11 +342,27 @@ static int take_region(struct receiver *r, const struct door_region *m, struct e
 		goto out;
 	}
 	list_data(o);
+	/* Before the store is asked for any of them. */
+	flight_open(&r->flight, (unsigned)(o - r->open), o->data, o->data_count);
 	if (ask(r, o, e))
 		goto out;
 	result = o->missing ? 0 : receive_region_whole(r, o, e);
 out:
 	runs_release(&base);
+	return result;
+}
+
+/* The version is nobody's yet: until the run is forgotten this keeps it from being collected. */
+static int run_ref_set(struct receiver *r, const struct name *root, struct err *e)
+{
+	struct buf data = {0};
+	char *ref = xasprintf(RUN_REF_PREFIX "%s.%u", r->job->run_id, r->job->number);
+	int result;
+
+	roots_encode(root, 1, &data);
+	result = store_ref_set(r->store, ref, data.data, data.len, e);
+	buf_release(&data);
+	free(ref);
 	return result;
 }
 
@@ -363,7 +380,8 @@ static int finish(struct receiver *r, struct err *e)
 				       "region %" PRIu64
 				       " names content that this sender never sent",
 				       r->open[i].number);
-	if (commit(r, e) || receive_put_root(r, &root, e) || store_commit(r->store, NULL, e))
+	if (commit(r, e) || receive_put_root(r, &root, e) || store_commit(r->store, NULL, e) ||
+	    run_ref_set(r, &root, e))
 		return -1;
 	bytes_set(&finished.root, root.bytes, NAME_BYTES);
 	finished.bytes_stored = r->bytes_stored;
@@ -500,6 +518,7 @@ int copy_receive(struct store *store, const struct copy_intake *job, struct stre
 	*r = (struct receiver){
 	    .store = store, .job = job, .from = from, .note = note, .context = context};
 	r->journal.fd = -1;
+	flight_begin(job->flights, &r->flight, &job->base_root);
 	stream_set_timeout(from, LEASE_MS);
 	result = converse(r, &why);
 	if (result) {
@@ -511,6 +530,7 @@ int copy_receive(struct store *store, const struct copy_intake *job, struct stre
 		if (e)
 			*e = why;
 	}
+	flight_end(job->flights, &r->flight);
 	for (unsigned i = 0; i < OPEN_MAX; i++)
 		region_release(&r->open[i]);
 	wanted_release(&r->wanted);

@@ -7,11 +7,12 @@
 #define COPY_RECEIVE_H
 
 #include "block/tree.h"
+#include "copy/flight.h"
 #include "copy/copy.h"
 #include "copy/journal.h"
 #include "copy/wanted.h"
 
-#define OPEN_MAX 16 /* regions a sender may have begun */
+#define OPEN_MAX FLIGHT_REGIONS
 
 /* A region whose ops came and whose chunks have not all. */
 struct open_region {
@@ -50,6 +51,7 @@ struct receiver {
 	uint32_t branch;    /* of the base, decoded; UINT32_MAX: none */
 	struct name branch_pages[TREE_FANOUT];
 
+	struct flight flight; /* names what this stream relies on */
 	struct open_region open[OPEN_MAX];
 	struct wanted wanted;
 	struct buf group; /* u64 each: regions of the next commit */

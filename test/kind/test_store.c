@@ -563,10 +563,10 @@ static int find_ref(void *context, const char *ref, const uint8_t *data, size_t 
 static void any_call_may_fail(void **state)
 {
 	(void)state;
-	unsigned failures = 0;
+	unsigned failures = 0, step = getenv("GODWIT_THOROUGH") ? 1 : 4;
 	for (unsigned lost = 0; lost < 2; lost++) {
 		int result = -1;
-		for (unsigned number = 1; result < 0; number++) {
+		for (unsigned number = 1 + lost; result < 0; number += step) {
 			struct work_done done = {0};
 			struct err e = {0};
 			char place[400];
@@ -594,7 +594,7 @@ static void any_call_may_fail(void **state)
 			assert_ok(file_remove_tree(scratch, err));
 		}
 	}
-	assert_true(failures >= 2 * 30);
+	assert_true(failures * step >= 2 * 30);
 }
 
 #define EACH(test, kind)                                                                           \

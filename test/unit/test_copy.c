@@ -10,9 +10,12 @@
 #include "base/limits.h"
 #include "block/tree.h"
 #include "copy/copy.h"
+#include "copy/flight.h"
 #include "copy/journal.h"
 #include "io/file.h"
 #include "io/process.h"
+#include "store/lease.h"
+#include "store/roots.h"
 #include "test.h"
 
 #define DISK_BYTES (130 * MIB + 1536)
@@ -215,6 +218,18 @@ static void compare_region(struct store *store, const struct name *page, uint64_
 	buf_release(&plain);
 	free(have);
 	free(want);
+}
+
+/* The version is whole; the disk changed since. */
+static void assert_reads_back_as(struct store *store, const struct name *name,
+				 const struct name *other)
+{
+	uint64_t checked, bad;
+
+	assert_memory_not_equal(name, other, sizeof *name);
+	assert_ok(copy_verify(store, name, not_bad, NULL, NULL, &checked, &bad, err));
+	assert_int_equal(bad, 0);
+	assert_true(checked > 0);
 }
 
 static void assert_reads_back(struct store *store, const struct name *name)
@@ -567,6 +582,171 @@ static void torn_journals(void **state)
 	assert_ok(copy_journal_remove(journal_dir, "torn", err));
 }
 
+/* --- collecting --- */
+
+static void run_forget(struct store *store, const char *run)
+{
+	char *ref = xasprintf(RUN_REF_PREFIX "%s.0", run);
+
+	assert_ok(copy_journal_remove(journal_dir, run, err));
+	assert_ok(store_ref_set(store, ref, NULL, 0, err));
+	free(ref);
+}
+
+static void image_set(struct store *store, const char *ref, const struct name *root)
+{
+	struct buf data = {0};
+
+	roots_encode(root, 1, &data);
+	buf_add_str(&data, "what the image is");
+	assert_ok(store_ref_set(store, ref, data.data, data.len, err));
+	buf_release(&data);
+}
+
+static void collect(struct store *store, struct flights *flights, struct store_collected *out)
+{
+	assert_ok(copy_collect(store, journal_dir, flights, false, NULL, out, err));
+}
+
+static bool has_root(struct store *store, const struct name *root)
+{
+	uint8_t have;
+
+	assert_ok(store_has(store, NULL, root, 1, &have, err));
+	return have;
+}
+
+static void versions_go_when_nothing_keeps_them_in(const char *where)
+{
+	struct extents changed = {0};
+	struct store *store, *reader;
+	struct store_collected out;
+	struct lease *lease;
+	struct name first, second;
+	struct job j;
+	struct err e = {0};
+
+	assert_ok(store_open(where, true, true, &store, err));
+	assert_ok(store_open(where, false, false, &reader, err));
+	job_init(&j, store, "gc-1", "p", NULL);
+	assert_ok(copy(&j, NULL, &first, err));
+	edit(&changed);
+	job_init(&j, store, "gc-2", "p", &first);
+	assert_ok(copy(&j, &changed, &second, err));
+	extents_release(&changed);
+	/* Runs that nobody forgot keep what they finished. */
+	collect(store, NULL, &out);
+	assert_int_equal(out.freed_bytes, 0);
+	assert_int_equal(out.names, out.live_names);
+	image_set(store, "image-1", &first);
+	image_set(store, "image-2", &second);
+	run_forget(store, "gc-1");
+	run_forget(store, "gc-2");
+	collect(store, NULL, &out);
+	assert_int_equal(out.freed_bytes, 0);
+	/* A reader keeps a version whose image is deleted. */
+	assert_ok(lease_take(reader, &first, 1, "a test", &lease, err));
+	assert_ok(store_ref_set(store, "image-1", NULL, 0, err));
+	collect(store, NULL, &out);
+	assert_reads_back_as(reader, &first, &second);
+	lease_release(lease);
+	collect(store, NULL, &out);
+	assert_true(out.live_names < out.names);
+	assert_reads_back(reader, &second);
+	/* Nothing is freed when a reference cannot be followed. */
+	assert_ok(store_ref_set(store, "image-x", "what", 4, err));
+	assert_ok(store_ref_set(store, "image-2", NULL, 0, err));
+	assert_int_equal(copy_collect(store, journal_dir, NULL, false, NULL, &out, &e), -1);
+	assert_int_equal(e.kind, ERR_CORRUPT);
+	assert_non_null(strstr(e.text, "image-x"));
+	assert_reads_back(reader, &second);
+	assert_ok(store_ref_set(store, "image-x", NULL, 0, err));
+	collect(store, NULL, &out);
+	assert_int_equal(out.live_names, 0);
+	assert_false(has_root(store, &second));
+	store_close(reader);
+	store_close(store);
+}
+
+static void versions_go_when_nothing_keeps_them(void **state)
+{
+	char where[80];
+
+	(void)state;
+	/* Journals that other tests left would keep what these versions share with theirs. */
+	snprintf(journal_dir, sizeof journal_dir, "%s/journals", dir);
+	assert_ok(file_make_dirs(journal_dir, 0700, err));
+	versions_go_when_nothing_keeps_them_in("memory:collected");
+	snprintf(where, sizeof where, "dir:%s/collected", dir);
+	versions_go_when_nothing_keeps_them_in(where);
+}
+
+struct collector {
+	struct store *store;
+	struct flights *flights;
+	volatile bool ending;
+	unsigned count;
+};
+
+static void *collect_on(void *context)
+{
+	struct collector *c = context;
+
+	while (!c->ending) {
+		struct store_collected out;
+
+		collect(c->store, c->flights, &out);
+		c->count++;
+	}
+	return NULL;
+}
+
+/* What is there and needed by nobody is asked for by a stream while it is being freed. */
+static void a_collection_beside_streams_takes_nothing(void **state)
+{
+	struct extents changed = {0};
+	struct flights flights;
+	struct store *store;
+	struct collector c;
+	struct name first, second, again;
+	char where[80], run[32];
+	pthread_t thread;
+	struct job j;
+
+	(void)state;
+	flights_init(&flights);
+	snprintf(where, sizeof where, "dir:%s/beside", dir);
+	assert_ok(store_open(where, true, true, &store, err));
+	job_init(&j, store, "beside", "p", NULL);
+	assert_ok(copy(&j, NULL, &first, err));
+	run_forget(store, "beside");
+	c = (struct collector){.store = store, .flights = &flights};
+	assert_int_equal(pthread_create(&thread, NULL, collect_on, &c), 0);
+	for (unsigned i = 0; i < 6; i++) {
+		snprintf(run, sizeof run, "beside-%u", i);
+		job_init(&j, store, run, "p", NULL);
+		j.intake.flights = &flights;
+		assert_ok(copy(&j, NULL, &again, err));
+		assert_memory_equal(&first, &again, sizeof first);
+		assert_reads_back(store, &again);
+		if (i % 2) /* or the next finds it half kept by this one's journal */
+			run_forget(store, run);
+	}
+	edit(&changed);
+	job_init(&j, store, "beside-inc", "p", &first);
+	j.intake.flights = &flights;
+	image_set(store, "image-1", &first);
+	if (has_root(store, &first)) {
+		assert_ok(copy(&j, &changed, &second, err));
+		assert_reads_back(store, &second);
+	}
+	extents_release(&changed);
+	c.ending = true;
+	pthread_join(thread, NULL);
+	assert_true(c.count > 0);
+	store_close(store);
+}
+
 /* --- a sender that lies --- */
 
 struct liar {
@@ -670,6 +850,8 @@ int main(void)
 	    cmocka_unit_test(increments_equal_full_copies),
 	    cmocka_unit_test(partitions_off_the_grid),
 	    cmocka_unit_test(resumes_under_its_point),
+	    cmocka_unit_test(versions_go_when_nothing_keeps_them),
+	    cmocka_unit_test(a_collection_beside_streams_takes_nothing),
 	    cmocka_unit_test(a_store_may_fail_in_the_middle),
 	    cmocka_unit_test(torn_journals),
 	    cmocka_unit_test(lies_are_refused),
