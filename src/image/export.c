@@ -16,6 +16,7 @@
 #include "image/serve.h"
 #include "io/file.h"
 #include "io/process.h"
+#include "store/lease.h"
 
 #define EXPORT_CACHE_BYTES (8 * MIB)
 #define FULL_BYTES	   (4 * MIB) /* less is left: no cluster of any format fits */
@@ -216,11 +217,13 @@ int image_export(const char *store_where, const struct name *root, const char *f
 	struct version_cache *cache = version_cache_new(EXPORT_CACHE_BYTES);
 	struct version *version = NULL;
 	struct store *store = NULL;
+	struct lease *lease = NULL;
 	char *part = xasprintf("%s.part", path);
 	int result = -1;
 
 	if (image_format_check(format_name, e) < 0 ||
 	    store_open(store_where, false, false, &store, e) < 0 ||
+	    lease_take(store, root, 1, "image export", &lease, e) < 0 ||
 	    version_open(store, root, cache, &version, e) < 0)
 		goto out;
 	progress.size = version_size(version);
@@ -239,6 +242,7 @@ out:
 		err_prefix(e, "cannot export to '%s'", path);
 	version_close(version);
 	version_cache_free(cache);
+	lease_release(lease);
 	if (store)
 		store_close(store);
 	free(part);

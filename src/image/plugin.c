@@ -17,6 +17,7 @@
 #include "base/limits.h"
 #include "base/text.h"
 #include "image/image.h"
+#include "store/lease.h"
 
 #define THREAD_MODEL	    NBDKIT_THREAD_MODEL_PARALLEL
 #define CACHE_DEFAULT_BYTES (128 * MIB)
@@ -33,6 +34,7 @@ static uint64_t cache_bytes = CACHE_DEFAULT_BYTES;
 static struct export exports[LIMIT_DISKS_PER_SERVER];
 static unsigned export_count;
 static struct store *store;
+static struct lease *lease;
 static struct version_cache *cache;
 
 static int complain(const struct err *e)
@@ -85,9 +87,13 @@ static int plugin_config_complete(void)
 /* After the fork, so that a store may have threads. */
 static int plugin_after_fork(void)
 {
+	struct name roots[LIMIT_DISKS_PER_SERVER];
 	struct err e = {0};
 
-	if (store_open(store_where, false, false, &store, &e) < 0)
+	for (unsigned i = 0; i < export_count; i++)
+		roots[i] = exports[i].root;
+	if (store_open(store_where, false, false, &store, &e) < 0 ||
+	    lease_take(store, roots, export_count, "NBD server", &lease, &e) < 0)
 		return complain(&e);
 	cache = version_cache_new(cache_bytes);
 	for (unsigned i = 0; i < export_count; i++)
@@ -103,6 +109,7 @@ static void plugin_unload(void)
 		free(exports[i].name);
 	}
 	version_cache_free(cache);
+	lease_release(lease);
 	if (store)
 		store_close(store);
 	free(store_where);

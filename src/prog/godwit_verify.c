@@ -5,6 +5,7 @@
 #include "base/text.h"
 #include "copy/copy.h"
 #include "prog/godwit_local.h"
+#include "store/lease.h"
 
 struct verification {
 	const struct cli *cli;
@@ -46,6 +47,11 @@ int cmd_image_verify(struct cli *c, struct err *e)
 	int result = store_open(l.store, false, false, &store, e);
 	if (result < 0)
 		goto out;
+	struct lease *lease = NULL;
+	struct name roots[LIMIT_DISKS_PER_SERVER];
+	for (unsigned i = 0; i < l.count; i++)
+		roots[i] = l.serve[i].root;
+	result = lease_take(store, roots, l.count, "image verify", &lease, e);
 	for (v.disk = 0; v.disk < l.count && result == 0; v.disk++) {
 		uint64_t checked = 0, broken = 0;
 		result = copy_verify(store, &l.serve[v.disk].root, found_bad, no_step, &v, &checked,
@@ -53,6 +59,7 @@ int cmd_image_verify(struct cli *c, struct err *e)
 		all += checked;
 		bad += broken;
 	}
+	lease_release(lease);
 	store_close(store);
 	if (result < 0)
 		goto out;
