@@ -21,7 +21,8 @@ api_handler_fn handle_create_replication_job, handle_delete_replication_job,
     handle_update_replication_job;
 
 /* Our own operations */
-api_handler_fn handle_begin_image_commit, handle_commit_image_disk, handle_end_image_commit;
+api_handler_fn handle_begin_image_commit, handle_commit_image_disk, handle_end_image_commit,
+    handle_collect_store, handle_get_store_collection;
 api_handler_fn handle_create_connector_token, handle_delete_image, handle_get_image,
     handle_get_run_progress, handle_get_service_status, handle_list_images,
     handle_put_replication_job_options, handle_resume_replication_job;

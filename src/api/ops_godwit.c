@@ -99,8 +99,7 @@ static STRUCTURE(ListImagesResponse, MEMBER(imageList, ImageList), MEMBER(nextTo
 
 static STRUCTURE(GetImageRequest, REQUIRED(imageId, AmiId));
 static STRUCTURE(GetImageResponse, IMAGE_MEMBERS, MEMBER(evidence, Word),
-		 MEMBER(disks, ImageDiskList), MEMBER(machine, Machine),
-		 MEMBER(serverPower, Word));
+		 MEMBER(disks, ImageDiskList), MEMBER(machine, Machine), MEMBER(serverPower, Word));
 
 static STRUCTURE(BeginImageCommitRequest, REQUIRED(imageId, AmiId));
 static STRUCTURE(BeginImageCommitResponse, MEMBER(commitId, Word));
@@ -146,6 +145,17 @@ static STRUCTURE(GetServiceStatusResponse, MEMBER(version, Word), MEMBER(region,
 		 MEMBER(connectors, Count), MEMBER(connectorsHealthy, Count), MEMBER(images, Count),
 		 MEMBER(jobs, StateCountList), MEMBER(runs, StateCountList));
 
+EMPTY(CollectStoreRequest);
+EMPTY(CollectStoreResponse);
+
+EMPTY(GetStoreCollectionRequest);
+static STRUCTURE(GetStoreCollectionResponse, MEMBER(collection, Word), MEMBER(collections, Count),
+		 MEMBER(startedOn, Timestamp), MEMBER(endedOn, Timestamp),
+		 MEMBER(recordBytes, Bytes), MEMBER(liveBytes, Bytes), MEMBER(freedBytes, Bytes),
+		 MEMBER(records, Count), MEMBER(liveRecords, Count), MEMBER(packs, Count),
+		 MEMBER(packsRemoved, Count), MEMBER(packsRewritten, Count),
+		 MEMBER(packsDamaged, Count), MEMBER(problem, Sentence));
+
 #define JOB_NOT_FOUND "ReplicationJobNotFoundException"
 #define NOT_PERMITTED "OperationNotPermittedException"
 
@@ -165,6 +175,14 @@ static const struct api_op ops[] = {
 	.errors = ERRORS(NOT_PERMITTED),
 	.handler = handle_commit_image_disk,
 	.doc = "Take what changed on a disk from a program of this machine.",
+    },
+    {
+	.name = "CollectStore",
+	.input = &shape_CollectStoreRequest,
+	.output = &shape_CollectStoreResponse,
+	.errors = ERRORS(),
+	.handler = handle_collect_store,
+	.doc = "Free what no image, run or reader needs; begun soon, and not waited for.",
     },
     {
 	.name = "CreateConnectorToken",
@@ -213,6 +231,14 @@ static const struct api_op ops[] = {
 	.errors = ERRORS(),
 	.handler = handle_get_service_status,
 	.doc = "Count servers, connectors, jobs, runs and images.",
+    },
+    {
+	.name = "GetStoreCollection",
+	.input = &shape_GetStoreCollectionRequest,
+	.output = &shape_GetStoreCollectionResponse,
+	.errors = ERRORS(),
+	.handler = handle_get_store_collection,
+	.doc = "Tell what the newest collection of the store found and freed.",
     },
     {
 	.name = "ListImages",

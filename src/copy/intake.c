@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/text.h"
+#include "copy/flight.h"
 #include "copy/intake_wire.h"
 #include "io/file.h"
 #include "wire/wire.h"
@@ -17,6 +18,13 @@ struct intake_process {
 	int control;
 	struct store *store;
 	const char *journal_dir;
+
+	struct flights flights;
+
+	volatile bool stopping;
+	bool has_collector; /* a thread to join */
+	bool collecting;    /* under the lock */
+	pthread_t collector;
 
 	pthread_mutex_t lock; /* of the list and of writing to control */
 	pthread_cond_t ended;
@@ -87,7 +95,8 @@ static void *serve(void *context)
 				  .number = (unsigned)v->job.number,
 				  .point = v->job.point,
 				  .size_bytes = (uint64_t)v->job.size_bytes,
-				  .journal_dir = v->process->journal_dir};
+				  .journal_dir = v->process->journal_dir,
+				  .flights = &v->process->flights};
 	struct err e = {0};
 
 	if (v->job.base_root.len == NAME_BYTES)
@@ -166,6 +175,90 @@ static int start_serving(struct intake_process *p, struct intake_job *job, int *
 	return err_errno(e, number, "cannot start a thread for the stream");
 }
 
+/* --- collecting --- */
+
+static void *collect(void *context)
+{
+	struct intake_process *p = context;
+	struct store_collected out;
+	struct intake_collected m = {0};
+	struct err e = {0};
+
+	if (copy_collect(p->store, p->journal_dir, &p->flights, false, &p->stopping, &out, &e)) {
+		text_set(&m.kind, err_kind_word(e.kind));
+		text_set(&m.text, e.text);
+	}
+	m.names = (int64_t)out.names;
+	m.live_names = (int64_t)out.live_names;
+	m.record_bytes = (int64_t)out.record_bytes;
+	m.live_bytes = (int64_t)out.live_bytes;
+	m.freed_bytes = (int64_t)out.freed_bytes;
+	m.packs = (int64_t)out.packs;
+	m.packs_removed = (int64_t)out.packs_removed;
+	m.packs_rewritten = (int64_t)out.packs_rewritten;
+	m.packs_spoiled = (int64_t)out.packs_spoiled;
+	pthread_mutex_lock(&p->lock);
+	p->collecting = false;
+	pthread_mutex_unlock(&p->lock);
+	tell(p, INTAKE_COLLECTED, &intake_collected_shape, &m);
+	shape_release(&intake_collected_shape, &m);
+	return NULL;
+}
+
+static int start_collecting(struct intake_process *p, struct err *e)
+{
+	bool busy;
+	int number;
+
+	pthread_mutex_lock(&p->lock);
+	busy = p->collecting;
+	pthread_mutex_unlock(&p->lock);
+	if (busy)
+		return err_set(e, ERR_BUSY, "the store is being collected already");
+	if (p->has_collector)
+		pthread_join(p->collector, NULL);
+	p->has_collector = false;
+	p->collecting = true;
+	number = pthread_create(&p->collector, NULL, collect, p);
+	p->collecting = p->has_collector = number == 0;
+	return number ? err_errno(e, number, "cannot start a thread to collect the store") : 0;
+}
+
+struct run_refs {
+	const char *run_id;
+	char **items;
+	size_t count, cap;
+};
+
+static int run_ref_note(void *context, const char *ref, const uint8_t *data, size_t n)
+{
+	struct run_refs *refs = context;
+	size_t len = strlen(refs->run_id), before = strlen(RUN_REF_PREFIX);
+
+	(void)data;
+	(void)n;
+	if (strncmp(ref, RUN_REF_PREFIX, before) != 0 ||
+	    strncmp(ref + before, refs->run_id, len) != 0 || ref[before + len] != '.')
+		return 0;
+	VEC_GROW(refs->items, refs->count, refs->cap);
+	refs->items[refs->count++] = xstrdup(ref);
+	return 0;
+}
+
+static int forget(struct intake_process *p, const char *run_id, struct err *e)
+{
+	struct run_refs refs = {.run_id = run_id};
+	int result = store_ref_each(p->store, run_ref_note, &refs, e);
+
+	for (size_t i = 0; i < refs.count; i++) {
+		if (result == 0)
+			result = store_ref_set(p->store, refs.items[i], NULL, 0, e);
+		free(refs.items[i]);
+	}
+	free(refs.items);
+	return result < 0 ? -1 : copy_journal_remove(p->journal_dir, run_id, e);
+}
+
 /* --- requests --- */
 
 static void space_into(struct intake_answer *a, const struct store_space *space)
@@ -194,7 +287,8 @@ static int carry_out(struct intake_process *p, uint16_t type, const struct intak
 			return -1;
 		space_into(answer, &space);
 		return 0;
-	case INTAKE_FORGET: return copy_journal_remove(p->journal_dir, text, e);
+	case INTAKE_FORGET: return forget(p, text, e);
+	case INTAKE_COLLECT: return start_collecting(p, e);
 	default: return err_set(e, ERR_INVALID, "the intake does not know message %u", type);
 	}
 }
@@ -257,6 +351,7 @@ int copy_intake_main(int control_fd, const char *store_where, const char *journa
 	signal(SIGPIPE, SIG_IGN);
 	pthread_mutex_init(&p.lock, NULL);
 	pthread_cond_init(&p.ended, NULL);
+	flights_init(&p.flights);
 	result = file_make_dirs(journal_dir, 0700, &e) ||
 			 store_open(store_where, true, true, &p.store, &e)
 		     ? -1
@@ -267,7 +362,10 @@ int copy_intake_main(int control_fd, const char *store_where, const char *journa
 		if (fd >= 0)
 			close(fd);
 	}
+	p.stopping = true;
 	wait_streams(&p);
+	if (p.has_collector)
+		pthread_join(p.collector, NULL);
 	if (p.store) {
 		store_commit(p.store, NULL, NULL);
 		store_close(p.store);

@@ -24,11 +24,13 @@ enum intake_type {
 	INTAKE_REF,	    /* to it: intake_request, text = reference, data; empty deletes */
 	INTAKE_SPACE,	    /* to it: intake_request */
 	INTAKE_FORGET,	    /* to it: intake_request, text = run id */
+	INTAKE_COLLECT,	    /* to it: intake_request; INTAKE_COLLECTED follows when it ended */
 	INTAKE_ANSWER,	    /* from it: intake_answer, to every one of these */
 
 	INTAKE_PROGRESS = 20, /* from it: intake_note */
 	INTAKE_FINISHED,      /* from it: intake_note with root and bytes_stored */
-	INTAKE_ENDED, /* from it, last of a stream: intake_note; kind "none": all went well */
+	INTAKE_ENDED,	  /* from it, last of a stream: intake_note; kind "none": all went well */
+	INTAKE_COLLECTED, /* from it: intake_collected; of no stream */
 };
 
 /* One stream to serve. */
@@ -66,6 +68,15 @@ struct intake_note {
 	char *text;
 };
 
+/* What a collection did, as struct store_collected tells it. */
+struct intake_collected {
+	int64_t names, live_names, record_bytes, live_bytes, freed_bytes;
+	int64_t packs, packs_removed, packs_rewritten, packs_spoiled;
+	char *kind; /* err_kind_word, NULL: it went to its end */
+	char *text;
+};
+
+extern const struct shape intake_collected_shape;
 extern const struct shape intake_job_shape, intake_request_shape, intake_answer_shape,
     intake_note_shape;
 
@@ -106,7 +117,12 @@ int intake_space(struct intake *intake, struct store_space *space, struct err *e
 /* Returns when everything that the intake said before has been told to the note function. What a
  * sender says after its FINISHED comes another way and may be faster than the note of it. */
 int intake_settle(struct intake *intake, struct err *e);
-/* Forget the journals of a run. */
+/* Begin to free what nothing needs; ERR_BUSY while that goes on already. */
+int intake_collect(struct intake *intake, struct err *e);
+/* 1 when a collection that was begun has ended since this was asked last: *out (released by the
+ * caller) says how; 0 when not. When the process died it ended as "unavailable". */
+int intake_collect_ended(struct intake *intake, struct intake_collected *out);
+/* Forget the journals of a run, and what kept its disks. */
 int intake_forget(struct intake *intake, const char *run_id, struct err *e);
 
 #endif

@@ -40,6 +40,8 @@ struct intake {
 	bool answered;
 	int64_t waits_for; /* number of the request in flight; 0: INTAKE_OPENED */
 	struct intake_answer answer;
+	bool collecting, collect_ended;
+	struct intake_collected collected; /* how the last one ended */
 	struct taken *taken;
 	size_t taken_count, taken_cap;
 };
@@ -93,11 +95,32 @@ static int read_note(struct intake *k, uint16_t type, const struct buf *body, st
 	return 0;
 }
 
+static void take_collected(struct intake *k, struct intake_collected *how)
+{
+	pthread_mutex_lock(&k->lock);
+	shape_release(&intake_collected_shape, &k->collected);
+	k->collected = *how;
+	k->collecting = false;
+	k->collect_ended = true;
+	pthread_mutex_unlock(&k->lock);
+}
+
+static int read_collected(struct intake *k, const struct buf *body, struct err *e)
+{
+	struct intake_collected how;
+
+	if (wire_decode(&intake_collected_shape, body->data, body->len, &how, e))
+		return -1;
+	take_collected(k, &how);
+	return 0;
+}
+
 static int read_one(struct intake *k, uint16_t type, const struct buf *body, struct err *e)
 {
 	switch (type) {
 	case INTAKE_OPENED:
 	case INTAKE_ANSWER: return read_answer(k, type, body, e);
+	case INTAKE_COLLECTED: return read_collected(k, body, e);
 	case INTAKE_PROGRESS:
 	case INTAKE_FINISHED:
 	case INTAKE_ENDED: return read_note(k, type, body, e);
@@ -151,6 +174,13 @@ static void *read_all(void *context)
 	pthread_cond_broadcast(&k->changed);
 	pthread_mutex_unlock(&k->lock);
 	process_stop(pid, STOP_MS);
+	if (k->collecting) {
+		struct intake_collected how = {0};
+
+		text_set(&how.kind, err_kind_word(ERR_UNAVAILABLE));
+		text_set(&how.text, "the intake process ended; the next collection goes on");
+		take_collected(k, &how);
+	}
 	tell_all_ended(k);
 	return NULL;
 }
@@ -394,6 +424,41 @@ int intake_settle(struct intake *k, struct err *e)
 	struct store_space space;
 
 	return intake_space(k, &space, e);
+}
+
+int intake_collect(struct intake *k, struct err *e)
+{
+	struct intake_answer answer = {0};
+	int result;
+
+	/* Before the answer comes it may have ended. */
+	pthread_mutex_lock(&k->lock);
+	bool was = k->collecting;
+	k->collecting = true;
+	pthread_mutex_unlock(&k->lock);
+	result = request(k, INTAKE_COLLECT, NULL, NULL, 0, &answer, e);
+	if (result < 0 && !was) {
+		pthread_mutex_lock(&k->lock);
+		k->collecting = false;
+		pthread_mutex_unlock(&k->lock);
+	}
+	shape_release(&intake_answer_shape, &answer);
+	return result;
+}
+
+int intake_collect_ended(struct intake *k, struct intake_collected *out)
+{
+	int ended;
+
+	pthread_mutex_lock(&k->lock);
+	ended = k->collect_ended;
+	if (ended) {
+		*out = k->collected;
+		k->collected = (struct intake_collected){0};
+		k->collect_ended = false;
+	}
+	pthread_mutex_unlock(&k->lock);
+	return ended;
 }
 
 int intake_forget(struct intake *k, const char *run_id, struct err *e)

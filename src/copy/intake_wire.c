@@ -57,6 +57,21 @@ static const struct field note_fields[] = {
 };
 const struct shape intake_note_shape = SHAPE(intake_note, note_fields);
 
+static const struct field collected_fields[] = {
+    FIELD_INT_OF(intake_collected, names, INT64_MAX),
+    FIELD_INT_OF(intake_collected, live_names, INT64_MAX),
+    FIELD_INT_OF(intake_collected, record_bytes, INT64_MAX),
+    FIELD_INT_OF(intake_collected, live_bytes, INT64_MAX),
+    FIELD_INT_OF(intake_collected, freed_bytes, INT64_MAX),
+    FIELD_INT_OF(intake_collected, packs, INT64_MAX),
+    FIELD_INT_OF(intake_collected, packs_removed, INT64_MAX),
+    FIELD_INT_OF(intake_collected, packs_rewritten, INT64_MAX),
+    FIELD_INT_OF(intake_collected, packs_spoiled, INT64_MAX),
+    FIELD_TEXT_OF(intake_collected, kind, WORD_MAX),
+    FIELD_TEXT_OF(intake_collected, text, LIMIT_SENTENCE_BYTES),
+};
+const struct shape intake_collected_shape = SHAPE(intake_collected, collected_fields);
+
 int intake_send(int socket, uint16_t type, const struct shape *shape, const void *object, int fd,
 		struct err *e)
 {

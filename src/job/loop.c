@@ -12,12 +12,12 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "io/file.h"
+#include "job/collect.h"
 #include "job/loop_private.h"
 #include "wire/wire.h"
 
-#define PASS_MS		 1000  /* the longest sleep: leases and slots are looked at so often */
-#define REFS_MS		 60000 /* how often references are held against images */
-#define SETTLE_MS	 3000  /* how often a connector is told again what is over */
+#define PASS_MS		 1000 /* the longest sleep: leases and slots are looked at so often */
+#define SETTLE_MS	 3000 /* how often a connector is told again what is over */
 #define IMPORT_MS	 120000
 #define ROOM_MS		 10000
 #define JOBS_PER_PASS	 500
@@ -229,7 +229,7 @@ static int convert(struct loop *l, const struct run_row *run, int64_t now, struc
 		goto out;
 	/* The store says "this version exists" before the rows do (store.h, invariant 3). */
 	name = xasprintf("image-%s", image.id);
-	wire_encode(meta_images.shape, &image, &ref);
+	service_image_ref(&image, &ref);
 	r = intake_ref_set(l->intake, name, ref.data, ref.len, e);
 	if (r == 0)
 		r = meta_begin(l->service->meta, true, &tx, e);
@@ -402,64 +402,7 @@ static void settle_runs(struct loop *l)
 	free(list.ids);
 }
 
-/* --- references without an image --- */
-
-struct stale {
-	struct loop *l;
-	struct meta_tx *tx;
-	char **refs;
-	size_t count, cap;
-};
-
-/* A deleted image's version stays while it is the base of a live job. */
-static int check_ref(void *context, const char *ref, const uint8_t *data, size_t n)
-{
-	struct stale *stale = context;
-	struct image_row image = {0};
-	struct job_row job = {0};
-	struct err e;
-	(void)data;
-	(void)n;
-	if (!text_starts(ref, "image-"))
-		return 0;
-	bool keep = true;
-	if (meta_get(stale->tx, &meta_images, ref + strlen("image-"), &image, &e) == 0 &&
-	    strcmp(image.state, "deleted") == 0)
-		keep = meta_get(stale->tx, &meta_jobs, image.job_id, &job, &e) == 0 &&
-		       text_equal(job.base_image_id, image.id) &&
-		       (strcmp(job.state, "ACTIVE") == 0 || strcmp(job.state, "PENDING") == 0 ||
-			strcmp(job.state, "PAUSED_ON_FAILURE") == 0);
-	if (!keep) {
-		VEC_GROW(stale->refs, stale->count, stale->cap);
-		stale->refs[stale->count++] = xstrdup(ref);
-	}
-	shape_release(meta_images.shape, &image);
-	shape_release(meta_jobs.shape, &job);
-	return 0;
-}
-
-static void drop_stale_refs(struct loop *l)
-{
-	struct stale stale = {.l = l};
-	struct store *store;
-	struct err e = {0}, none;
-	if (store_open(l->service->store_where, false, false, &store, &e) < 0) {
-		log_warn("loop: cannot read the store's references: %s", e.text);
-		return;
-	}
-	if (meta_begin(l->service->meta, false, &stale.tx, &e) == 0) {
-		if (store_ref_each(store, check_ref, &stale, &e) < 0)
-			log_warn("loop: cannot read the store's references: %s", e.text);
-		meta_end(stale.tx, true, &none);
-	}
-	store_close(store);
-	for (size_t i = 0; i < stale.count; i++) {
-		if (intake_ref_set(l->intake, stale.refs[i], NULL, 0, &e) < 0)
-			log_warn("loop: %s stays: %s", stale.refs[i], e.text);
-		free(stale.refs[i]);
-	}
-	free(stale.refs);
-}
+/* --- what got stuck --- */
 
 /* An import that no connector finishes must not leave the catalog IMPORTING for ever. */
 static void end_stuck_import(struct loop *l, int64_t now)
@@ -481,7 +424,7 @@ static void end_stuck_import(struct loop *l, int64_t now)
 static void *loop_thread(void *arg)
 {
 	struct loop *l = arg;
-	int64_t refs_at = 0, settle_at = 0;
+	int64_t settle_at = 0;
 	pthread_mutex_lock(&l->lock);
 	while (!l->stopping) {
 		l->woken = false;
@@ -495,10 +438,7 @@ static void *loop_thread(void *arg)
 			settle_runs(l);
 			settle_at = clock_mono_ms() + SETTLE_MS;
 		}
-		if (clock_mono_ms() >= refs_at) {
-			drop_stale_refs(l);
-			refs_at = clock_mono_ms() + REFS_MS;
-		}
+		collect_pass(l, now);
 		pthread_mutex_lock(&l->lock);
 		struct timespec until;
 		clock_gettime(CLOCK_REALTIME, &until);

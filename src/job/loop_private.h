@@ -31,6 +31,9 @@ struct loop {
 	bool woken, stopping;
 	bool room; /* the store may take a new run, as of room_asked */
 	int64_t room_asked;
+	int64_t refs_at;  /* when references are looked at again, monotonic; 0: not yet */
+	bool collecting;  /* a collection that this process began */
+	bool collect_due; /* references were dropped since the last */
 	struct boot_slot slots[LOOP_SLOTS_MAX];
 };
 

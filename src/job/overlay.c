@@ -253,7 +253,7 @@ static int record(struct overlay_commits *all, const struct image_row *image, st
 	struct err none;
 	int result;
 
-	wire_encode(meta_images.shape, image, &data);
+	service_image_ref(image, &data);
 	result = intake_ref_set(all->intake, ref, data.data, data.len, e);
 	if (result == 0)
 		result = meta_begin(all->service->meta, true, &tx, e);

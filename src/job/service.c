@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "store/roots.h"
 #include "wire/machine.h"
 #include "wire/wire.h"
 
@@ -173,6 +174,21 @@ int service_job_event(struct service *s, const char *job_id, const struct job_ev
 	if (result == 0)
 		wake(s);
 	return result;
+}
+
+/* --- an image --- */
+
+void service_image_ref(const struct image_row *image, struct buf *out)
+{
+	const struct image_disk *disks = image->disks.items;
+	struct name *roots = xcalloc(image->disks.count + 1, sizeof *roots);
+	size_t count = 0;
+	for (size_t i = 0; i < image->disks.count; i++)
+		if (disks[i].root && name_parse(disks[i].root, &roots[count]))
+			count++;
+	roots_encode(roots, count, out);
+	wire_encode(meta_images.shape, image, out);
+	free(roots);
 }
 
 /* --- a new job ------------------------------------------------------------------------------- */

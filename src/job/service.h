@@ -20,7 +20,7 @@ struct service {
 	const char *store_where;
 	const char *region, *account;
 	struct overlay_commits *commits; /* NULL: overlays cannot be committed */
-	void (*wake)(void *context); /* tell the loop that something changed; may be NULL */
+	void (*wake)(void *context);	 /* tell the loop that something changed; may be NULL */
 	void *wake_context;
 	/* Ask connectors for their inventory; returns how many were asked. NULL: none can be. */
 	int (*ask_inventory)(void *context, int64_t import);
@@ -37,6 +37,9 @@ struct service {
  * is left in rows for the loop, which finds and repeats them after a crash. */
 int service_job_event(struct service *s, const char *job_id, const struct job_event *event,
 		      int64_t now, struct job_state *out, struct err *e);
+
+/* The data of an image's reference: the roots of its disks, and its row. */
+void service_image_ref(const struct image_row *image, struct buf *out);
 
 /* Make a job for request->server_id from the settings in `request` (what it leaves 0 or NULL gets
  * its default, see job_create). ERR_NOT_FOUND: the server is not in the catalog; ERR_CONFLICT with a

@@ -103,6 +103,8 @@ int cmd_image_serve(struct cli *c, struct err *e);
 int cmd_image_boot(struct cli *c, struct err *e);
 int cmd_image_commit(struct cli *c, struct err *e);
 int cmd_image_export(struct cli *c, struct err *e);
+int cmd_store_show(struct cli *c, struct err *e);
+int cmd_store_collect(struct cli *c, struct err *e);
 int cmd_stages(struct cli *c, struct err *e);
 int cmd_completion(struct cli *c, struct err *e);
 int cmd_help(struct cli *c, struct err *e);
