@@ -10,6 +10,7 @@
 #include <sys/types.h>
 
 #include "base/err.h"
+#include "block/extent.h"
 #include "block/name.h"
 #include "store/store.h"
 
@@ -42,6 +43,9 @@ int version_each(struct version *v, uint64_t offset, uint64_t length, version_pi
 		 void *context, struct err *e);
 /* A handy length for it: how far it is from `offset` to where work may be divided. */
 uint64_t version_stretch(const struct version *v, uint64_t offset);
+
+/* Where two versions differ, to the block; what only the larger one has is different. */
+int version_diff(struct version *a, struct version *b, struct extents *out, struct err *e);
 
 /* How far something is, in bytes of the disk. */
 typedef void image_step_fn(void *context, uint64_t done, uint64_t total);

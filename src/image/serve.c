@@ -97,14 +97,21 @@ static bool accepts(const struct sockaddr_un *address)
 	return fd >= 0;
 }
 
-/* nbdkit listens before the plugin has opened its store, and greets after. */
+/* nbdkit listens before the plugin has opened its store, and greets after. It is left as the
+ * protocol wants it (NBD_OPT_ABORT), so that nothing is logged. */
 static bool greets(const struct sockaddr_un *address)
 {
-	char greeting[8];
+	static const uint8_t leave[20] = {0,   0,   0, 3, 'I', 'H', 'A', 'V', 'E', 'O',
+					  'P', 'T', 0, 0, 0,   2,   0,	 0,   0,   0};
+	char greeting[18];
 	int fd = dial(address);
 	struct pollfd wait = {fd, POLLIN, 0};
 	bool ok = fd >= 0 && poll(&wait, 1, GREETING_MS) == 1 &&
 		  recv(fd, greeting, sizeof greeting, MSG_WAITALL) == sizeof greeting;
+
+	if (ok && send(fd, leave, sizeof leave, MSG_NOSIGNAL) == sizeof leave &&
+	    poll(&wait, 1, GREETING_MS) == 1)
+		recv(fd, greeting, sizeof greeting, 0);
 
 	if (fd >= 0)
 		close(fd);

@@ -10,6 +10,7 @@
 #include "block/tree.h"
 #include "image/ahead.h"
 #include "image/cache.h"
+#include "image/version.h"
 
 /* An extent is not followed through more pages than this: an answer stays quick. */
 #define EXTENT_MAX_PAGES 16
@@ -182,6 +183,21 @@ static int page_load(struct version *v, struct item *page, struct err *e)
 	return 0;
 }
 
+const struct layout *version_layout(const struct version *v)
+{
+	return &v->root.layout;
+}
+
+int version_page_name(struct version *v, uint64_t region, struct name *out, struct err *e)
+{
+	struct branch *branch;
+
+	if (branch_get(v, (uint32_t)(region / TREE_FANOUT), &branch, e) < 0)
+		return err_prefix(e, "region %" PRIu64, region);
+	*out = branch->pages[region % TREE_FANOUT];
+	return 0;
+}
+
 /* The page of a region, referenced; NULL in *out when the region is all zero. */
 static int page_get(struct version *v, uint64_t region, uint32_t length, struct item **out,
 		    struct err *e)
@@ -213,6 +229,20 @@ static int page_get(struct version *v, uint64_t region, uint32_t length, struct 
 	}
 	*out = page;
 	return 0;
+}
+
+int version_page(struct version *v, uint64_t region, struct item **out, struct err *e)
+{
+	uint64_t start;
+	uint32_t length;
+
+	layout_region(&v->root.layout, region, &start, &length);
+	return page_get(v, region, length, out, e);
+}
+
+void version_page_drop(struct version *v, struct item *page)
+{
+	cache_drop(v->pages, page);
 }
 
 /* Fill an item that we are to load; the reference is gone when it fails. */

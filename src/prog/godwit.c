@@ -47,6 +47,18 @@ static const struct cli_option commit_options[] = {
     {"drop", NULL, "remove the overlay instead, and what was written with it"}, {0}};
 static const struct cli_option boot_options[] = {
     {"display", "NAME", "none, gtk, sdl or curses, as QEMU knows them (none)"}, {0}};
+static const struct cli_option diff_options[] = {
+    {"files", NULL, "the files that differ, by virt-diff"}, {0}};
+static const struct cli_option run_options[] = {
+    {"name", "NAME", "of the machine (the server's, with the end of the image's id)"},
+    {"memory", "SIZE", "of the machine (the server's)"},
+    {"network", "NAME", "a network of libvirt (none)"},
+    {"connect", "URI", "libvirt ($LIBVIRT_DEFAULT_URI, else qemu:///system)"},
+    {"rate", "SIZE", "bytes each second at most that become local (0: no limit)"},
+    {"wait", NULL, "until its disks are local"},
+    {0}};
+static const struct cli_option stop_options[] = {
+    {"remove", NULL, "and remove it, with what was written in it"}, {0}};
 static const struct cli_option export_options[] = {{"format", "NAME", "raw, qcow2, vmdk, vhd or vhdx (qcow2)"},
 						   {"disk", "N", "which disk, counted from 0 (0)"},
 						   {0}};
@@ -76,8 +88,13 @@ const struct command cli_commands[] = {
      "Make an image of what was written over one.", cmd_image_commit},
     {"image boot", "IMAGE", boot_options,
      "Boot an image under a throw-away overlay, without a network.", cmd_image_boot},
+    {"image run", "IMAGE", run_options,
+     "Run an image as a domain of libvirt, from the store at once.", cmd_image_run},
+    {"image runs", "", none, "List the machines that run images.", cmd_image_runs},
+    {"image stop", "MACHINE", stop_options, "Stop a machine that runs an image.", cmd_image_stop},
     {"image export", "IMAGE FILE", export_options, "Write a disk of an image to a file.",
      cmd_image_export},
+    {"image diff", "IMAGE IMAGE", diff_options, "Show where two images differ.", cmd_image_diff},
     {"store show", "", none, "Show what the store holds, and how much of it nobody needs.",
      cmd_store_show},
     {"store collect", "", none, "Free what nobody needs, and wait for it.", cmd_store_collect},

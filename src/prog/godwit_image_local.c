@@ -222,7 +222,7 @@ int cmd_image_serve(struct cli *c, struct err *e)
 
 /* --- boot --- */
 
-static void fill_machine(const struct local *l, struct machine *m)
+void local_fill_machine(const struct local *l, struct machine *m)
 {
 	const json_t *from = json_object_get(l->image, "machine");
 	json_t *disk;
@@ -295,7 +295,7 @@ static int boot_in(struct cli *c, const struct local *l, const char *scratch, st
 	char *path = xasprintf("%s/nbd.sock", scratch);
 	struct boot_plan plan = {.scratch_dir = scratch};
 	pid_t server;
-	fill_machine(l, &plan.machine);
+	local_fill_machine(l, &plan.machine);
 	int result = image_serve(l->store, l->serve, l->count, path, NULL, false, &server, e);
 	if (result < 0)
 		goto out;

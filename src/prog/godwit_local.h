@@ -25,11 +25,18 @@ void local_release(struct local *l);
 /* The folder that `path` is to be in must be there. */
 int local_check_folder(const char *path, struct err *e);
 
+/* The machine it was, as far as an image tells; the caller releases. */
+struct machine;
+void local_fill_machine(const struct local *l, struct machine *m);
+
 /* From now on an interrupt ends only what asks for it. */
 void local_catch_signals(void);
 bool local_interrupted(void);
 /* Until one of the processes ends (its index, *status as waitpid) or somebody interrupts (-1). */
 int local_wait(const pid_t *pids, unsigned count, int *status);
+
+/* The files in which two images differ, on standard output. */
+int diff_files(const struct cli *c, const struct local *a, const struct local *b, struct err *e);
 
 /* How far something long is: one line on a terminal, nothing elsewhere. */
 struct meter {

@@ -238,6 +238,41 @@ static void stretches_make_up_the_disk(void **state)
 	free(got);
 }
 
+/* As a walk over all bytes finds them. */
+static void differences_are_found_to_the_block(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t *before = xmalloc(DISK_BYTES);
+	struct extents found = {0}, expected = {0};
+	struct version *after;
+
+	memcpy(before, f->disk, DISK_BYTES);
+	f->disk[4096 + 5] ^= 1;
+	memset(f->disk + 10 * MIB + 4096, 0, 8192);		   /* data to zero */
+	memset(f->disk + REGION_BYTES + 3 * MIB + 100, 'y', 5000); /* a region that had no page */
+	noise(f->disk + 2ull * REGION_BYTES, 4096);
+	f->disk[DISK_BYTES - 1] ^= 0x80;
+	put_disk(f);
+	assert_ok(version_open(f->store, &f->root, f->cache, &after, err));
+	assert_ok(version_diff(f->version, after, &found, err));
+	for (uint64_t at = 0; at < DISK_BYTES; at += 4096) {
+		uint64_t n = DISK_BYTES - at < 4096 ? DISK_BYTES - at : 4096;
+
+		if (memcmp(before + at, f->disk + at, n) != 0)
+			extents_append(&expected, at, n);
+	}
+	assert_int_equal(found.count, expected.count);
+	assert_memory_equal(found.items, expected.items, found.count * sizeof *found.items);
+	assert_int_equal(extents_total(&found), 4096 + 8192 + 8192 + 4096 + 513);
+	extents_release(&found);
+	assert_ok(version_diff(after, after, &found, err));
+	assert_int_equal(found.count, 0);
+	version_close(after);
+	extents_release(&found);
+	extents_release(&expected);
+	free(before);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, begin, end)
 
 int main(void)
@@ -245,6 +280,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    TEST(every_place_reads_back),
 	    TEST(a_crowd_reads_what_is_there),
+	    TEST(differences_are_found_to_the_block),
 	    TEST(stretches_make_up_the_disk),
 	    TEST(what_is_outside_is_refused),
 	    TEST(extents_cover_the_disk_and_are_true),
