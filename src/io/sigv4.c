@@ -331,8 +331,12 @@ static int canonical_request(struct buf *out, const struct http_request *r,
 		p += n + 1;
 	}
 	char hash[2 * SHA256_BYTES + 1];
-	sha256_hex(r->body ? r->body : "", r->body_len, hash);
-	buf_printf(out, "\n%s\n%s", signed_headers, hash);
+	const char *payload = r->payload_sha256;
+	if (!payload) {
+		sha256_hex(r->body ? r->body : "", r->body_len, hash);
+		payload = hash;
+	}
+	buf_printf(out, "\n%s\n%s", signed_headers, payload);
 	return 0;
 }
 

@@ -20,6 +20,7 @@ struct http_request {
 	unsigned header_count;
 	const void *body;
 	size_t body_len;
+	const char *payload_sha256; /* of the body in hexadecimal where it is known already, or NULL */
 };
 
 /* The Authorization header, parsed. Strings point into `storage`. */
