@@ -2,7 +2,7 @@
 /*
  * Where a depot (depot.h) keeps its files: by keys such as "packs/ab/NAME.pack", each written whole
  * and once (references: again and again), read whole or in parts. Kinds: a directory
- * (files_dir.c). Seen only inside store/.
+ * (files_dir.c), a bucket (files_s3.c). Seen only inside store/.
  *
  * A verb may be called by several threads; those that change something only by the writer. Errors
  * name the file and the cure.
@@ -56,6 +56,7 @@ struct files {
 	const char *where;	/* for sentences: "store %s" */
 	const char *temp_dir;	/* a local directory for files being written */
 	uint64_t reserve_bytes; /* kept free where `space` knows */
+	uint64_t number_floor;	/* segments of this writer have numbers from here on */
 	uint64_t temp_count;
 	char temp_tag[ID_BYTES]; /* of readers, whose temporary files must not meet the writer's */
 };

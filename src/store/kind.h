@@ -36,5 +36,6 @@ struct store {
 extern const struct store_ops store_dir_ops;
 extern const struct store_ops store_memory_ops;
 extern const struct store_ops store_fault_ops;
+extern const struct store_ops store_s3_ops;
 
 #endif

@@ -324,8 +324,11 @@ static int reload(struct segments *s, bool write, struct err *e)
 int segments_load(struct segments *s, struct files *at, enum segment_kind kind, const char *folder,
 		  bool write, struct err *e)
 {
-	*s = (struct segments){
-	    .at = at, .kind = kind, .write = write, .folder = xstrdup(folder), .next_number = 1};
+	*s = (struct segments){.at = at,
+			       .kind = kind,
+			       .write = write,
+			       .folder = xstrdup(folder),
+			       .next_number = at->number_floor ? at->number_floor : 1};
 	if (reload(s, write, e) < 0) {
 		segments_release(s);
 		return -1;

@@ -9,7 +9,7 @@
 #define GROUP_MAX  64
 #define NODE_LEVEL 3 /* nodes are few and read often; zstd 3 saves a third of them */
 
-static const struct store_ops *const kinds[] = {&store_dir_ops, &store_memory_ops,
+static const struct store_ops *const kinds[] = {&store_dir_ops, &store_s3_ops, &store_memory_ops,
 						&store_fault_ops};
 
 static const struct store_ops *kind_find(const char *word, size_t n)
@@ -33,7 +33,7 @@ int store_open(const char *where, bool write, bool create, struct store **out, s
 	if (!ops)
 		return err_set(
 		    e, ERR_INVALID,
-		    "store \"%.200s\" is of no known kind; give dir:PATH or memory:", where);
+		    "store \"%.200s\" is of no known kind; give dir:PATH, s3:BUCKET/PREFIX or memory:", where);
 	if (ops->open(place, write, create, out, e) < 0)
 		return -1;
 	struct store *s = *out;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The store: chunks and tree nodes under their names, kept once, and named references (the roots
- * of versions). Kinds: dir, memory. Format of dir: man/godwit-store.5.
+ * of versions). Kinds: dir, s3, memory. Format of dir and s3: man/godwit-store.5.
  *
  * Invariants, kept by every kind:
  *  1. What `get` returns hashes to the name it was asked for, or it fails with ERR_CORRUPT.
@@ -57,8 +57,10 @@ struct store;
 
 /* Open a store. `where` is "kind:place" ("dir:/var/lib/godwit/store", "memory:"), a bare path
  * means dir. "dir:PATH?reserve=SIZE" keeps that much of the file system free instead of 1G; with
- * less a put is ERR_FULL. "memory:NAME" is shared by its openers in this process. "fault:N:WHERE" is WHERE with a call that fails. With `create` a missing one is made. Read-only stores see what the writer committed,
- * also later commits. ERR_BUSY when another writer holds it. */
+ * less a put is ERR_FULL. "s3:BUCKET/PREFIX?…" is described in man/godwit-s3.7. "memory:NAME" is
+ * shared by its openers in this process. "fault:N:WHERE" is WHERE with a call that fails. With
+ * `create` a missing one is made. Read-only stores see what the writer committed, also later
+ * commits. ERR_BUSY when another writer holds it. */
 int store_open(const char *where, bool write, bool create, struct store **out, struct err *e);
 void store_close(struct store *s);
 const struct store_facts *store_get_facts(const struct store *s);

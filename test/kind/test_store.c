@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What every kind of store must do. Argument: the kind; without it, all of them in turn. */
+/*
+ * What every kind of store must do. Argument: the kind; without it, all of them in turn that need no
+ * server. Kind s3 takes the options of its place from GODWIT_TEST_S3 ("endpoint=http://…").
+ */
 #include "../unit/test.h"
 
 #include <fcntl.h>
@@ -11,7 +14,7 @@
 #include "io/file.h"
 #include "store/store.h"
 
-static char where[300], scratch[200];
+static char where[400], scratch[200];
 static bool on_disk;
 
 static int set_up(void **state)
@@ -24,6 +27,8 @@ static int set_up(void **state)
 		 id);
 	if (on_disk)
 		snprintf(where, sizeof where, "dir:%s?reserve=0", scratch);
+	else if (strcmp(kind, "s3") == 0)
+		snprintf(where, sizeof where, "s3:godwit-test/%s?%s", id, getenv("GODWIT_TEST_S3"));
 	else
 		snprintf(where, sizeof where, "%s:%s", kind, id);
 	return 0;
@@ -604,11 +609,11 @@ static void any_call_may_fail(void **state)
 
 int main(int argc, char **argv)
 {
-	static const char *const kinds[] = {"memory", "dir"};
+	static const char *const kinds[] = {"memory", "dir", "s3"};
 	int failed = 0;
 	for (size_t i = 0; i < COUNT_OF(kinds); i++) {
 		const char *kind = kinds[i];
-		if (argc > 1 && strcmp(argv[1], kind) != 0)
+		if (argc > 1 ? strcmp(argv[1], kind) != 0 : strcmp(kind, "s3") == 0)
 			continue;
 		const struct CMUnitTest tests[] = {
 		    EACH(all_codecs_round_trip, kind),
