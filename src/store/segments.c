@@ -302,8 +302,11 @@ static int reload(struct segments *s, bool write, struct err *e)
 		 * counts only when the next one is the same. */
 		bool same = false;
 		if (result == 0 && list_numbers(s, &again, &again_count, &why) == 0) {
-			same = numbers_equal(numbers, count, again, again_count) || write;
-			free(again);
+			/* For the writer it is, but for what was set aside. */
+			same = write || numbers_equal(numbers, count, again, again_count);
+			free(numbers);
+			numbers = again;
+			count = again_count;
 		}
 		free(s->listed);
 		s->listed = NULL;
@@ -387,9 +390,27 @@ bool segments_find(const struct segments *s, const struct name *name, struct pla
 	return false;
 }
 
+/* The folder now holds `number`, too: the writer need not list what it alone changes. */
+static int take_in_new(struct segments *s, uint64_t number, struct err *e)
+{
+	size_t count = s->listed_count + 1;
+	uint64_t *numbers = xcalloc(count, sizeof *numbers);
+	memcpy(numbers, s->listed, s->listed_count * sizeof *numbers);
+	numbers[count - 1] = number; /* above all others */
+	if (take_in(s, numbers, count, false, e) < 0) {
+		free(numbers);
+		return -1;
+	}
+	free(s->listed);
+	s->listed = numbers;
+	s->listed_count = count;
+	return 0;
+}
+
 int segments_put(struct segments *s, int fd, const char *temp, bool *placed, struct err *e)
 {
-	char *key = segment_key(s, s->next_number);
+	uint64_t number = s->next_number;
+	char *key = segment_key(s, number);
 	int result = s->at->ops->place(s->at, fd, temp, key, placed, e);
 	if (*placed)
 		s->next_number++;
@@ -397,7 +418,7 @@ int segments_put(struct segments *s, int fd, const char *temp, bool *placed, str
 		disk_remove(temp, NULL);
 	if (result == 0)
 		result = s->at->ops->settle(s->at, s->folder, e);
-	if (*placed && segments_refresh(s, result == 0 ? e : NULL) < 0)
+	if (*placed && take_in_new(s, number, result == 0 ? e : NULL) < 0)
 		result = -1;
 	close(fd);
 	free(key);
@@ -468,20 +489,23 @@ int segments_tidy(struct segments *s, struct err *e)
 {
 	/* What an earlier merge replaced goes now and not at once, so that a reader that listed
 	 * the folder before that merge had time to open the files. */
-	bool removed = false;
+	size_t kept = 0;
+	int result = 0;
 	for (size_t i = 0; i < s->listed_count; i++) {
-		if (file_of(s->files, s->count, s->listed[i]))
-			continue;
-		if (!removed && s->at->ops->settle(s->at, s->folder, e) < 0)
-			return -1; /* what replaces it must be durable first */
-		char *key = segment_key(s, s->listed[i]);
-		int result = s->at->ops->remove(s->at, key, e);
-		free(key);
-		if (result < 0)
-			return -1;
-		removed = true;
+		bool replaced = !file_of(s->files, s->count, s->listed[i]);
+		/* What replaces it must be durable first. */
+		if (replaced && result == 0 && kept == i)
+			result = s->at->ops->settle(s->at, s->folder, e);
+		if (replaced && result == 0) {
+			char *key = segment_key(s, s->listed[i]);
+			result = s->at->ops->remove(s->at, key, e);
+			free(key);
+		}
+		if (!replaced || result < 0)
+			s->listed[kept++] = s->listed[i];
 	}
-	if (removed && segments_refresh(s, e) < 0)
+	s->listed_count = kept;
+	if (result < 0)
 		return -1;
 	return merge(s, e);
 }
