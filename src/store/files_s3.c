@@ -146,7 +146,7 @@ static int s3_place(struct files *f, int fd, const char *temp, const char *key, 
 static int s3_settle(struct files *f, const char *folder, struct err *e)
 {
 	struct s3_files *s = (struct s3_files *)f;
-	return text_starts(folder, "packs/") ? s3_uploads_wait(s->uploads, e) : 0;
+	return text_starts(folder, "packs/") ? s3_uploads_wait(s->uploads, folder, e) : 0;
 }
 
 static int s3_write(struct files *f, const char *key, const void *data, size_t n, struct err *e)
@@ -176,7 +176,7 @@ static int s3_remove(struct files *f, const char *key, struct err *e)
 			    .limit_ms = FENCED_MS,
 			    .once = pack};
 	if (pack)
-		s3_uploads_wait(s->uploads, NULL);
+		s3_upload_forget(s->uploads, key);
 	if (s3_do(&s->s3, &c, e) < 0)
 		return -1;
 	s3_cache_forget(s->cache, key);
@@ -472,4 +472,5 @@ const struct store_ops store_s3_ops = {
     .commit = depot_commit,
     .ref_set = depot_ref_set,
     .ref_each = depot_ref_each,
+    .collect = depot_collect,
 };

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/text.h"
 #include "io/file.h"
 
 #define UPLOADS_MAX 3
@@ -24,12 +25,19 @@ struct upload {
 	struct err failed;
 };
 
+/* One that could not be sent. */
+struct failure {
+	struct failure *next;
+	char *key;
+	struct err why;
+};
+
 struct s3_uploads {
 	struct s3 *s3;
 	pthread_mutex_t mutex;
 	pthread_cond_t done;
 	struct upload uploads[UPLOADS_MAX];
-	struct err failed; /* the first that was met when its place was needed */
+	struct failure *failures;
 };
 
 int s3_put_file(struct s3 *s, int fd, const char *key, struct err *e)
@@ -64,18 +72,38 @@ struct s3_uploads *s3_uploads_new(struct s3 *s)
 static void reap(struct s3_uploads *u, struct upload *up)
 {
 	pthread_join(up->thread, NULL);
-	if (up->failed.kind != ERR_NONE && u->failed.kind == ERR_NONE)
-		u->failed = up->failed;
+	if (up->failed.kind != ERR_NONE) {
+		struct failure *f = xcalloc(1, sizeof *f);
+		*f = (struct failure){u->failures, up->key, up->failed};
+		u->failures = f;
+		up->key = NULL;
+	}
 	close(up->fd);
 	free(up->key);
 	*up = (struct upload){0};
+}
+
+static void failure_forget(struct s3_uploads *u, const char *key)
+{
+	for (struct failure **at = &u->failures; *at;) {
+		struct failure *f = *at;
+		if (strcmp(f->key, key) != 0) {
+			at = &f->next;
+			continue;
+		}
+		*at = f->next;
+		free(f->key);
+		free(f);
+	}
 }
 
 void s3_uploads_free(struct s3_uploads *u)
 {
 	if (!u)
 		return;
-	s3_uploads_wait(u, NULL);
+	s3_uploads_wait(u, "", NULL);
+	while (u->failures)
+		failure_forget(u, u->failures->key);
 	pthread_mutex_destroy(&u->mutex);
 	pthread_cond_destroy(&u->done);
 	free(u);
@@ -114,6 +142,7 @@ int s3_upload_begin(struct s3_uploads *u, int fd, const char *key, struct err *e
 	int result = 0;
 	pthread_mutex_lock(&u->mutex);
 	struct upload *up = place_wait(u);
+	failure_forget(u, key);
 	*up = (struct upload){.all = u, .key = xstrdup(key), .used = true};
 	up->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
 	if (up->fd < 0)
@@ -130,20 +159,36 @@ int s3_upload_begin(struct s3_uploads *u, int fd, const char *key, struct err *e
 	return result;
 }
 
-int s3_uploads_wait(struct s3_uploads *u, struct err *e)
+/* Wait for those whose keys begin so. Called with the mutex. */
+static void wait_for(struct s3_uploads *u, const char *begin)
 {
-	pthread_mutex_lock(&u->mutex);
 	for (size_t i = 0; i < UPLOADS_MAX; i++) {
 		struct upload *up = &u->uploads[i];
-		while (up->used && !up->done)
+		while (up->used && !up->done && text_starts(up->key, begin))
 			pthread_cond_wait(&u->done, &u->mutex);
-		if (up->used)
+		if (up->used && up->done)
 			reap(u, up);
 	}
-	struct err failed = u->failed;
-	u->failed = (struct err){0};
+}
+
+int s3_uploads_wait(struct s3_uploads *u, const char *folder, struct err *e)
+{
+	int result = 0;
+	pthread_mutex_lock(&u->mutex);
+	wait_for(u, folder);
+	for (const struct failure *f = u->failures; f; f = f->next)
+		if (text_starts(f->key, folder))
+			result = err_set(e, f->why.kind, "%s", f->why.text);
 	pthread_mutex_unlock(&u->mutex);
-	return failed.kind == ERR_NONE ? 0 : err_set(e, failed.kind, "%s", failed.text);
+	return result;
+}
+
+void s3_upload_forget(struct s3_uploads *u, const char *key)
+{
+	pthread_mutex_lock(&u->mutex);
+	wait_for(u, key);
+	failure_forget(u, key);
+	pthread_mutex_unlock(&u->mutex);
 }
 
 int s3_upload_read(struct s3_uploads *u, const char *key, uint64_t offset, void *to, size_t n,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Whole local files on their way into the bucket, a few at a time, so that the next pack is filled
- * while the last one is sent. One thread calls these; reading may be done by any.
+ * while the last one is sent. Any thread may call these.
  */
 #ifndef STORE_S3_UPLOAD_H
 #define STORE_S3_UPLOAD_H
@@ -16,8 +16,11 @@ void s3_uploads_free(struct s3_uploads *u);
 /* Send the file's bytes as an object; waits while too many are on their way. The descriptor is
  * duplicated. */
 int s3_upload_begin(struct s3_uploads *u, int fd, const char *key, struct err *e);
-/* Wait for all. The first failure since the last time, and all of them are forgotten. */
-int s3_uploads_wait(struct s3_uploads *u, struct err *e);
+/* Wait for those below a folder; fails when one of them could not be sent, until that is forgotten or
+ * sent again. */
+int s3_uploads_wait(struct s3_uploads *u, const char *folder, struct err *e);
+/* The object is not wanted any more: wait for it, and forget a failure. */
+void s3_upload_forget(struct s3_uploads *u, const char *key);
 /* 1 and the bytes when the object is still on its way, 0 when not. */
 int s3_upload_read(struct s3_uploads *u, const char *key, uint64_t offset, void *to, size_t n,
 		   struct err *e);
