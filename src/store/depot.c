@@ -236,9 +236,12 @@ int depot_has(struct store *s, const char *group, const struct name *names, size
 	if (group && known_get(&d->known, group, &g, e) < 0)
 		goto out;
 	for (size_t i = 0; i < n; i++) {
-		int found = g ? group_has(g, &names[i], s->facts.writable, &known_refreshed, e) : 1;
-		if (found > 0 && nameset_find(&d->pending, &names[i]) < 0)
+		/* The index first: its filter answers most of what is new from memory. */
+		int found = 1;
+		if (nameset_find(&d->pending, &names[i]) < 0)
 			found = index_find(d, &names[i], NULL, &refreshed, e);
+		if (found > 0 && g)
+			found = group_has(g, &names[i], s->facts.writable, &known_refreshed, e);
 		if (found > 0 && d->index.hold_below)
 			pin(d, &names[i]);
 		if (found < 0)

@@ -69,6 +69,7 @@ static void file_release(struct segment_file *f)
 	if (f->map)
 		files_unmap(f->map, f->size);
 	free(f->dead_packs);
+	filter_release(&f->filter);
 	*f = (struct segment_file){0};
 }
 
@@ -80,6 +81,8 @@ static int file_load(const struct segments *s, uint64_t number, struct segment_f
 	int result = s->at->ops->map(s->at, key, SEGMENT_MAX_BYTES, &f->map, &f->size, e);
 	if (result == 0)
 		result = segment_parse(s->kind, f->map, f->size, &f->segment, e);
+	if (result == 0 && s->write && s->kind == SEGMENT_INDEX)
+		filter_make(&f->filter, &f->segment);
 	if (result < 0) {
 		file_release(f);
 		if (e && e->kind == ERR_CORRUPT)
@@ -359,6 +362,8 @@ bool segments_locate(const struct segments *s, const struct name *name, struct s
 	for (size_t i = 0; i < s->count; i++) { /* from the newest */
 		const struct segment_file *f = &s->files[i];
 		const struct segment_marks *m = f->marks;
+		if (!filter_may_have(&f->filter, name->bytes))
+			continue;
 		int64_t at = segment_find(&f->segment, name);
 		if (at < 0)
 			continue;

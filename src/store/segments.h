@@ -11,6 +11,7 @@
 #define STORE_SEGMENTS_H
 
 #include "store/files.h"
+#include "store/filter.h"
 #include "store/segment.h"
 
 /* Of a collection: bits by position of the entry, and by number of the pack. */
@@ -25,6 +26,7 @@ struct segment_file {
 	void *map;
 	size_t size;
 	struct store_segment segment;
+	struct filter filter;	     /* of the writer's index */
 	uint8_t *dead_packs;	     /* dropped by another segment, bit by number; NULL: none */
 	uint64_t record_bytes;	     /* without those in dead packs */
 	struct segment_marks *marks; /* of the collection that holds it, or NULL */
