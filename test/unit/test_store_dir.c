@@ -10,12 +10,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/limits.h"
 #include "base/text.h"
 #include "io/file.h"
 #include "store/disk.h"
 #include "store/le.h"
+#include "store/lease.h"
 #include "store/pack.h"
+#include "store/roots.h"
 #include "store/segments.h"
 
 static char path[200], where[250];
@@ -525,6 +528,145 @@ static void segments_stay_few(void **state)
 	store_close(s);
 }
 
+/* --- collecting --- */
+
+#define COLLECTED 40 /* numbers of one attempt */
+
+/* Of the attempts before, and of this one, every fifth number stays. */
+static int mark_fifth(void *context, struct store_live *live, struct err *e)
+{
+	uint32_t end = *(uint32_t *)context;
+	(void)e;
+	for (uint32_t number = 0; number < end; number += 5) {
+		uint8_t bytes[BYTES];
+		struct name name;
+		bytes_of(number, bytes, &name);
+		store_live_add(live, LIVE_LEAF, &name, 1, NULL);
+	}
+	return 0;
+}
+
+static void expect_fifths(struct store *s, uint32_t end)
+{
+	for (uint32_t number = 0; number < end; number++) {
+		uint8_t bytes[BYTES], have;
+		struct name name;
+		bytes_of(number, bytes, &name);
+		assert_ok(store_has(s, NULL, &name, 1, &have, err));
+		if (have || number % 5 == 0)
+			expect_number(s, number, number % 5 == 0);
+	}
+}
+
+static void collect_with_faults(int errnum, bool stays, unsigned step)
+{
+	struct disk_fault fault = {.struck = true};
+	struct store_collected out;
+	uint32_t end = 0;
+	unsigned failures = 0;
+	step = getenv("GODWIT_THOROUGH") ? 1 : step;
+	for (uint64_t after = 0; fault.struck; after += step) {
+		struct store *s = opened(true), *reader = opened(false);
+		struct store_collecting plan = {.mark = mark_fifth, .context = &end};
+		struct err e = {0};
+		for (uint32_t i = 0; i < COLLECTED; i++, end++) {
+			assert_ok(put_number(s, end, err));
+			if (i % 8 == 7)
+				assert_ok(store_commit(s, NULL, err));
+		}
+		fault = (struct disk_fault){.after = after, .errnum = errnum, .stays = stays};
+		disk_fault = &fault;
+		int result = store_collect(s, &plan, &out, &e);
+		disk_fault = NULL;
+		if (result < 0) {
+			failures++;
+			assert_true(e.text[0] != '\0');
+		}
+		expect_fifths(s, end); /* in the process that failed, for a reader, and anew */
+		expect_fifths(reader, end);
+		store_close(s);
+		s = opened(true);
+		expect_fifths(s, end);
+		assert_int_equal(files_in("tmp"), 0);
+		assert_int_equal(files_in("tmp/lost"), 0);
+		assert_ok(store_collect(s, &plan, &out, err));
+		expect_fifths(s, end);
+		expect_fifths(reader, end);
+		store_close(reader);
+		store_close(s);
+	}
+	assert_true(failures > 3);
+}
+
+static void a_collection_may_fail_anywhere(void **state)
+{
+	(void)state;
+	collect_with_faults(EIO, false, 7);
+}
+
+static void a_disk_may_die_in_a_collection(void **state)
+{
+	(void)state;
+	collect_with_faults(EIO, true, 11);
+}
+
+struct seen_lease {
+	unsigned leases, counting;
+};
+
+static int see_lease(void *context, const char *ref, const uint8_t *data, size_t n)
+{
+	struct seen_lease *seen = context;
+	struct name *roots;
+	size_t used;
+	if (strncmp(ref, LEASE_PREFIX, strlen(LEASE_PREFIX)) != 0)
+		return 0;
+	assert_int_equal(roots_decode(data, n, &roots, &used, NULL), 2);
+	assert_int_equal(roots[1].bytes[0], 7);
+	seen->leases++;
+	seen->counting += lease_counts(data + used, n - used, clock_now_ms());
+	free(roots);
+	return 0;
+}
+
+static void a_lease_goes_with_its_process(void **state)
+{
+	(void)state;
+	const struct name roots[2] = {{{1}}, {{7}}};
+	struct seen_lease seen = {0};
+	struct lease *lease;
+	struct store *s = opened(true), *reader = opened(false);
+	pid_t child = fork();
+	if (child == 0) {
+		struct store *own;
+		_exit(store_open(where, false, false, &own, NULL) < 0 ||
+		      lease_take(own, roots, 2, "a test", &lease, NULL) < 0);
+	}
+	int status;
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	assert_ok(store_ref_each(s, see_lease, &seen, err));
+	assert_int_equal(seen.leases, 1); /* left behind, */
+	assert_int_equal(seen.counting, 0);
+	assert_ok(lease_take(reader, roots, 2, "a test", &lease, err));
+	seen = (struct seen_lease){0};
+	assert_ok(store_ref_each(s, see_lease, &seen, err));
+	assert_int_equal(seen.leases, 2);
+	assert_int_equal(seen.counting, 1);
+	lease_release(lease);
+	seen = (struct seen_lease){0};
+	assert_ok(store_ref_each(s, see_lease, &seen, err));
+	assert_int_equal(seen.leases, 1);
+	/* Of another boot or machine only the time tells. */
+	static const char other[] = "boot 0\nnamespace 1\npid 1\nstarted 1\nrenewed 1000\nwho x\n";
+	assert_true(
+	    lease_counts((const uint8_t *)other, strlen(other), 1000 + READER_LEASE_MS / 2));
+	assert_false(lease_counts((const uint8_t *)other, strlen(other), 1000 + READER_LEASE_MS));
+	assert_true(lease_counts((const uint8_t *)"new", 3, 0));
+	store_close(reader);
+	store_close(s);
+}
+
 int main(void)
 {
 #define EACH(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
@@ -538,6 +680,9 @@ int main(void)
 	    EACH(foreign_places_are_refused),
 	    EACH(segments_stay_few),
 	    EACH(making_a_store_may_fail_anywhere),
+	    EACH(a_collection_may_fail_anywhere),
+	    EACH(a_disk_may_die_in_a_collection),
+	    EACH(a_lease_goes_with_its_process),
 	    EACH(any_operation_may_fail_once),
 	    EACH(the_disk_may_die_at_any_operation),
 	    EACH(the_disk_may_fill_at_any_operation),

@@ -206,6 +206,45 @@ static void full_in_the_middle_of_a_commit(void **state)
 	expect_numbers(0, ALL);
 }
 
+static int mark_few(void *context, struct store_live *live, struct err *e)
+{
+	(void)context;
+	(void)e;
+	for (uint32_t number = 0; number < 3000; number++) {
+		uint8_t bytes[BYTES];
+		struct name name;
+		bytes_of(number, bytes, &name);
+		store_live_add(live, LIVE_LEAF, &name, 1, NULL);
+	}
+	return 0;
+}
+
+/* Packs with nothing live go first, which needs next to no room and makes some for the copies. */
+static void collecting_frees_a_full_disk(void **state)
+{
+	(void)state;
+	struct store *s;
+	struct err e = {0};
+	struct store_collecting plan = {.mark = mark_few};
+	struct store_collected out;
+	uint32_t number = 0;
+	assert_ok(store_open(where, true, true, &s, err));
+	while (put_number(s, number, &e) >= 0)
+		number++;
+	assert_int_equal(e.kind, ERR_FULL);
+	assert_ok(store_commit(s, NULL, err));
+	fill_up(128 * KIB);
+	assert_int_equal(put_number(s, number, &e), -1);
+	assert_ok(store_collect(s, &plan, &out, err));
+	assert_true(out.packs_removed >= 1 && out.packs_rewritten == 1);
+	assert_true(out.freed_bytes > out.record_bytes / 2);
+	assert_int_equal(put_number(s, number, NULL), 1);
+	assert_ok(store_commit(s, NULL, err));
+	store_close(s);
+	expect_numbers(0, 3000);
+	expect_numbers(number, number + 1);
+}
+
 /* A disk that was left full opens for reading and for writing. */
 static void a_full_store_opens(void **state)
 {
@@ -233,12 +272,10 @@ int main(void)
 #test " on " fs, test, set_up, tear_down, (void *)(uintptr_t)(fs)                  \
 	}
 	const struct CMUnitTest tests[] = {
-	    ON(full_in_the_middle_of_puts, "tmpfs"),
-	    ON(full_in_the_middle_of_a_commit, "tmpfs"),
-	    ON(a_full_store_opens, "tmpfs"),
-	    ON(full_in_the_middle_of_puts, "ext4"),
-	    ON(full_in_the_middle_of_a_commit, "ext4"),
-	    ON(a_full_store_opens, "ext4"),
+	    ON(full_in_the_middle_of_puts, "tmpfs"),   ON(full_in_the_middle_of_a_commit, "tmpfs"),
+	    ON(collecting_frees_a_full_disk, "tmpfs"), ON(a_full_store_opens, "tmpfs"),
+	    ON(full_in_the_middle_of_puts, "ext4"),    ON(full_in_the_middle_of_a_commit, "ext4"),
+	    ON(collecting_frees_a_full_disk, "ext4"),  ON(a_full_store_opens, "ext4"),
 	};
 	if (geteuid() != 0 || unshare(CLONE_NEWNS) < 0 ||
 	    mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) {
