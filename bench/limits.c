@@ -241,7 +241,7 @@ static void run_tls(const void *unused)
 
 int main(int argc, char **argv)
 {
-	static const int levels[] = {100, -3, -1, 1, 3, 9};
+	static const int levels[] = {100, -3, -1, 0, 1, 3, 9};
 	const char *mib = getenv("MIB");
 	if (argc != 3) {
 		fputs("usage: limits DISK SCRATCH-FOLDER\n", stderr);
@@ -260,7 +260,11 @@ int main(int argc, char **argv)
 	records = xcalloc(record_count + 1, sizeof *records);
 	for (size_t i = 0; i < COUNT_OF(levels); i++) {
 		char what[64];
-		snprintf(what, sizeof what, levels[i] == 100 ? "lz4" : "zstd %d", levels[i]);
+		snprintf(what, sizeof what,
+			 levels[i] == 100 ? "lz4"
+			 : levels[i] == 0 ? "zstd, as the copy does it"
+					  : "zstd %d",
+			 levels[i]);
 		stage(what, run_pack, &levels[i], bytes);
 		snprintf(what, sizeof what, "  back, at ratio %.2f",
 			 (double)bytes / (double)stored_bytes);

@@ -10,8 +10,8 @@
 
 #include "base/mem.h"
 
-#define TAIL_BYTES 32
-#define HASH_MASK  31
+#define TAIL_BYTES  32
+#define HASH_ONE_IN 24
 
 void runs_release(struct runs *runs)
 {
@@ -80,7 +80,7 @@ bool cutter_closes(const uint8_t *block, uint32_t chunk_blocks, bool coarse)
 	if (coarse && chunk_blocks < CUTTER_COARSE_MIN_BLOCKS)
 		return false;
 	return memcmp(block + BLOCK_BYTES - TAIL_BYTES, zero, TAIL_BYTES) == 0 ||
-	       (XXH3_64bits_withSeed(block, BLOCK_BYTES, CUTTER_SEED) & HASH_MASK) == 0;
+	       XXH3_64bits_withSeed(block, BLOCK_BYTES, CUTTER_SEED) % HASH_ONE_IN == 0;
 }
 
 /* What a block is to the cutter, whatever is around it. */

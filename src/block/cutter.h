@@ -5,11 +5,11 @@
  * Input is a region, block by block (4 KiB). An all-zero block belongs to a zero run and never to
  * a chunk. A chunk closes after block i when
  *   - the last 32 bytes of the block are zero (the slack after a file's end), or
- *   - XXH3_64(block, seed) & 31 == 0 (in data without such tails, 128 KiB on average), or
+ *   - XXH3_64(block, seed) % 24 == 0 (in data without such tails, 96 KiB on average), or
  *   - it is 512 KiB long, or
  *   - the next block is all zero, or the region ends.
  * In coarse mode the first two close only a chunk of at least 16 KiB. A region is cut in fine mode;
- * when that gives more than 4096 chunks it is cut again in coarse mode. Both are functions of the
+ * when that gives more than 8192 chunks it is cut again in coarse mode. Both are functions of the
  * region's bytes alone, and at every cut the cutter forgets all before it: that is why an increment
  * may re-cut only from the cut before a change to the first old cut after it. A region cut in coarse
  * mode remembers where its fine chunks ended, so that an increment can count them anew without
@@ -32,7 +32,7 @@
 #define CHUNK_MAX_BYTES		 (512u << 10)
 #define CHUNK_MAX_BLOCKS	 (CHUNK_MAX_BYTES / BLOCK_BYTES)
 #define CUTTER_COARSE_MIN_BLOCKS 4
-#define CUTTER_FINE_MAX_CHUNKS	 4096
+#define CUTTER_FINE_MAX_CHUNKS	 8192
 
 enum run_kind { RUN_ZERO = 0, RUN_DATA = 1 };
 

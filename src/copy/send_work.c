@@ -3,8 +3,6 @@
 
 #include <string.h>
 
-#define DEFAULT_LEVEL 1
-
 /* The packed form is never longer than the plain one: it replaces it where it lies. */
 static void pack_chunk(struct slot *slot, uint32_t index, int level, struct buf *scratch)
 {
@@ -15,7 +13,7 @@ static void pack_chunk(struct slot *slot, uint32_t index, int level, struct buf 
 	struct record r = {.name = op->name, .kind = RECORD_CHUNK, .plain_len = plain_len};
 
 	buf_clear(scratch);
-	record_pack(&r, CODEC_ZSTD, level ? level : DEFAULT_LEVEL, at, plain_len, scratch);
+	record_pack(&r, CODEC_ZSTD, level, at, plain_len, scratch);
 	if (r.stored != at)
 		memcpy(at, r.stored, r.stored_len);
 	chunk->codec = r.codec;

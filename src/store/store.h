@@ -131,7 +131,8 @@ int store_collect(struct store *s, const struct store_collecting *plan, struct s
 		  struct err *e);
 
 /* Compress with the codec if it saves at least 3 %, else raw: fills r->codec, stored, stored_len
- * (pointing into scratch or at plain). zstd takes `level`. */
+ * (pointing into scratch or at plain). zstd takes `level`; 0: what
+ * suits chunks best. */
 void record_pack(struct record *r, enum codec codec, int level, const uint8_t *plain,
 		 uint32_t plain_len, struct buf *scratch);
 /* The plain bytes of a record, exactly plain_len, appended; ERR_CORRUPT when it does not decode.

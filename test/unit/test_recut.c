@@ -286,14 +286,14 @@ static void coarse_regions_are_cut_again_whole(void **state)
 static void coarse_regions_change_by_pieces(void **state)
 {
 	(void)state;
-	enum { BLOCKS = 3 * CUTTER_FINE_MAX_CHUNKS, SMALL_EDITS = 60 };
+	enum { BLOCKS = 3 * CUTTER_FINE_MAX_CHUNKS / 2, SMALL_EDITS = 60 };
 	struct tally t = {0};
 	struct disk disk = {0};
 	struct runs base = {0};
 	disk_open(&disk, BLOCKS);
 	for (uint32_t i = 0; i < BLOCKS; i++)
 		memcpy(disk.data + (size_t)i * BLOCK_BYTES,
-		       pool[random_below(2)   ? TAIL
+		       pool[random_below(8)   ? TAIL
 			    : random_below(9) ? PLAIN
 					      : HASH][i % PER_STYLE],
 		       BLOCK_BYTES);
