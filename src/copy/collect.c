@@ -135,6 +135,7 @@ static int walk_flights(struct walk *w, struct err *e)
 		return 0;
 	flights_gather(w->flights, &flown);
 	store_live_add(w->live, LIVE_LEAF, flown.chunks, flown.chunk_count, NULL);
+	store_live_add(w->live, LIVE_LEAF, flown.nodes, flown.node_count, NULL);
 	for (size_t i = 0; i < flown.base_count && result == 0; i++)
 		result = walk_root(w, &flown.bases[i], e);
 	for (size_t i = 0; i < flown.page_count && result == 0; i++)

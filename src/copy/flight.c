@@ -34,6 +34,8 @@ void flight_end(struct flights *all, struct flight *f)
 			}
 		pthread_mutex_unlock(&all->mutex);
 	}
+	free(f->nodes);
+	f->nodes = NULL;
 	pthread_mutex_destroy(&f->mutex);
 }
 
@@ -53,6 +55,14 @@ void flight_open(struct flight *f, unsigned slot, const struct op *const *data, 
 	pthread_mutex_unlock(&f->mutex);
 }
 
+void flight_node(struct flight *f, const struct name *node)
+{
+	pthread_mutex_lock(&f->mutex);
+	VEC_GROW(f->nodes, f->node_count, f->node_cap);
+	f->nodes[f->node_count++] = *node;
+	pthread_mutex_unlock(&f->mutex);
+}
+
 void flight_close(struct flight *f, unsigned slot, uint64_t region, const struct name *page)
 {
 	pthread_mutex_lock(&f->mutex);
@@ -61,6 +71,7 @@ void flight_close(struct flight *f, unsigned slot, uint64_t region, const struct
 		f->done[region / 8] |= (uint8_t)(1u << region % 8);
 	}
 	f->open[slot] = (struct flight_region){0};
+	f->node_count = 0;
 	pthread_mutex_unlock(&f->mutex);
 }
 
@@ -75,6 +86,10 @@ static void gather_one(struct flight *f, struct flown *out)
 			continue;
 		VEC_GROW(out->pages, out->page_count, out->page_cap);
 		out->pages[out->page_count++] = f->pages[i];
+	}
+	for (size_t i = 0; i < f->node_count; i++) {
+		VEC_GROW(out->nodes, out->node_count, out->node_cap);
+		out->nodes[out->node_count++] = f->nodes[i];
 	}
 	for (unsigned r = 0; r < FLIGHT_REGIONS; r++)
 		for (uint32_t i = 0; i < f->open[r].count; i++) {
@@ -100,5 +115,6 @@ void flown_release(struct flown *flown)
 	free(flown->bases);
 	free(flown->pages);
 	free(flown->chunks);
+	free(flown->nodes);
 	*flown = (struct flown){0};
 }

@@ -5,7 +5,8 @@
  *
  * A stream names a region's chunks here before it asks the store for any of them, and takes them
  * back only when the region's page is put and named here: so at every moment a name that the store
- * said it has is here, in a page that is here, or was asked for after that moment.
+ * said it has is here, in a page that is here, or was asked for after that moment. A tree node is
+ * named here before it is put, since a collection may begin right after that.
  */
 #ifndef COPY_FLIGHT_H
 #define COPY_FLIGHT_H
@@ -31,6 +32,8 @@ struct flight {
 	uint8_t *done;	       /* bit: the region's page is meant */
 	uint64_t regions;
 	struct flight_region open[FLIGHT_REGIONS];
+	struct name *nodes; /* that are being put; their chunks are in `open` or `pages` */
+	size_t node_count, node_cap;
 };
 
 /* All of a store. All zero but for the mutex is none. */
@@ -46,13 +49,15 @@ void flight_begin(struct flights *all, struct flight *f, const struct name *base
 void flight_end(struct flights *all, struct flight *f);
 void flight_pages(struct flight *f, struct name *pages, uint8_t *done, uint64_t regions);
 void flight_open(struct flight *f, unsigned slot, const struct op *const *data, uint32_t count);
+/* A tree node is about to be put: it stays here until the next region is closed, or the end. */
+void flight_node(struct flight *f, const struct name *node);
 /* The region in the slot is whole: its page is put. Or, with page NULL, it is given up. */
 void flight_close(struct flight *f, unsigned slot, uint64_t region, const struct name *page);
 
 struct flown {
-	struct name *bases, *pages, *chunks;
-	size_t base_count, page_count, chunk_count;
-	size_t base_cap, page_cap, chunk_cap;
+	struct name *bases, *pages, *chunks, *nodes;
+	size_t base_count, page_count, chunk_count, node_count;
+	size_t base_cap, page_cap, chunk_cap, node_cap;
 };
 /* What all rely on now. */
 void flights_gather(struct flights *all, struct flown *out);

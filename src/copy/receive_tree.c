@@ -56,8 +56,12 @@ int receive_base_runs(struct receiver *r, uint64_t region, uint32_t blocks, stru
 
 int receive_put_node(struct receiver *r, const struct buf *node, struct name *out, struct err *e)
 {
-	int added = store_put_node(r->store, node, out, e);
+	struct name name;
+	int added;
 
+	name_of(node->data, node->len, &name);
+	flight_node(&r->flight, &name);
+	added = store_put_node(r->store, node, out, e);
 	if (added > 0)
 		r->bytes_stored += node->len;
 	return added < 0 ? -1 : 0;
