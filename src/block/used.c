@@ -180,7 +180,7 @@ static void start_afresh(struct volume *v)
 /* The one file system whose signature is here. Two are a doubt. */
 static int map_volume(struct volume *v, struct err *e)
 {
-	static used_fn *const readers[] = {used_swap, used_ext};
+	static used_fn *const readers[] = {used_swap, used_ext, used_xfs, used_ntfs};
 	struct extents unused = {0};
 	const char *kind = NULL;
 	int result = find_signature(v, foreign, COUNT_OF(foreign), e);

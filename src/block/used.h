@@ -23,10 +23,17 @@
  *               journal, which is read, for blocks that are in use.
  *  ext2         (and ext4 without a journal) only when unmounted cleanly: the order in which such a
  *               system writes bitmaps and inodes proves nothing, and fsck believes the inodes.
+ *  xfs          only with a log that changes nothing: an unmount record ends it, or every record
+ *               behind its tail changes the superblock alone, which is how freezing (and no running
+ *               system) leaves it. Then the tree of free space of each allocation group is what
+ *               recovery leaves, checked against its header.
+ *  ntfs         only with a log closed cleanly, no flag in $Volume, no hiberfil.sys and no shadow
+ *               copies (they refer to clusters that the bitmap calls free). A log filled with
+ *               0xff is ntfs-3g's, which leaves no trace of whether it still writes: used.
  *  swap         everything behind the header of a swap partition, unless it holds the image of a
  *               hibernated system. One such image keeps everything of its disk used: what the
  *               sleeping system remembers of its file systems is not on the disk.
- * XFS, NTFS, LUKS, LVM, md, DRBD, bcache, btrfs, ZFS and whatever else is not known: used. So is everything
+ * LUKS, LVM, md, DRBD, bcache, btrfs, ZFS and whatever else is not known: used. So is everything
  * outside of partitions, and partitions that overlap.
  */
 #ifndef BLOCK_USED_H
@@ -46,9 +53,9 @@
 /* What was found in one partition, or on a disk without any. */
 struct used_note {
 	uint64_t start, length; /* of the partition, bytes */
-	const char *kind;	/* "ext2", "ext3", "ext4", "swap", "LVM", …, "unknown" */
-	const char *why;	/* NULL: the map is used. Else a phrase: why everything is read. */
-	uint64_t unused_bytes;	/* of `unused` within it */
+	const char *kind; /* "ext2", "ext3", "ext4", "xfs", "ntfs", "swap", "LVM", …, "unknown" */
+	const char *why;  /* NULL: the map is used. Else a phrase: why everything is read. */
+	uint64_t unused_bytes; /* of `unused` within it */
 };
 
 struct used_map {

@@ -48,6 +48,8 @@ uint64_t volume_free_bits(struct volume *v, const uint8_t *bitmap, uint64_t bits
 
 /* Each looks for its signature and returns DOUBT with `kind` NULL when it is not there. */
 int used_ext(struct volume *v, struct err *e);
+int used_xfs(struct volume *v, struct err *e);
+int used_ntfs(struct volume *v, struct err *e);
 int used_swap(struct volume *v, struct err *e);
 
 static inline uint16_t le16_at(const uint8_t *at)
