@@ -20,6 +20,7 @@ done
 dir=$(mktemp -d /tmp/usedmap.XXXXXX)
 writer=
 cleanup() {
+	fsfreeze -u "$dir/live" 2> /dev/null
 	if [ -n "$writer" ]; then
 		kill -9 "$writer" 2> /dev/null
 		wait "$writer" 2> /dev/null
