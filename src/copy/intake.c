@@ -212,15 +212,17 @@ static int start_collecting(struct intake_process *p, struct err *e)
 
 	pthread_mutex_lock(&p->lock);
 	busy = p->collecting;
+	p->collecting = true;
 	pthread_mutex_unlock(&p->lock);
 	if (busy)
 		return err_set(e, ERR_BUSY, "the store is being collected already");
 	if (p->has_collector)
 		pthread_join(p->collector, NULL);
-	p->has_collector = false;
-	p->collecting = true;
+	/* From here on `collecting` is the thread's, which may end before we go on. */
 	number = pthread_create(&p->collector, NULL, collect, p);
-	p->collecting = p->has_collector = number == 0;
+	p->has_collector = number == 0;
+	if (number)
+		p->collecting = false;
 	return number ? err_errno(e, number, "cannot start a thread to collect the store") : 0;
 }
 
