@@ -229,8 +229,8 @@ static int walk_ref(void *context, const char *ref, const uint8_t *data, size_t 
 		v->gone[v->gone_count++] = xstrdup(ref);
 		count = 0;
 	}
-	/* What a lease holds may have been gone when it was taken. */
-	v->walk->strict = v->turn != TURN_LEASES;
+	/* What a lease or a run that was given up holds may have been gone when it began. */
+	v->walk->strict = v->turn == TURN_IMAGES;
 	for (int i = 0; i < count && result == 0; i++)
 		result = walk_root(v->walk, &roots[i], &v->why);
 	v->walk->strict = false;

@@ -83,20 +83,37 @@ static int load_image(struct service *s, const char *id, struct image_row *image
 	return result;
 }
 
+/* Disks that are not begun will be those of the image: keep them, though it be deleted meanwhile. */
+static int keep_base(struct overlay_commits *all, const char *id, const struct buf *data,
+		     struct err *e)
+{
+	char *ref = xasprintf(RUN_REF_PREFIX "%s.base", id);
+	int result = intake_ref_set(all->intake, ref, data->data, data->len, e);
+
+	free(ref);
+	return result;
+}
+
 int overlay_commit_begin(struct overlay_commits *all, const char *image_id, int64_t now,
 			 char id_out[ID_BYTES], struct err *e)
 {
 	struct image_row image = {0};
 	struct commit *c = NULL;
+	struct buf data = {0};
+	char given_up[COMMITS_MAX][ID_BYTES] = {{0}};
+	int result;
 
 	if (load_image(all->service, image_id, &image, e) < 0)
 		return -1;
+	service_image_ref(&image, &data);
 	pthread_mutex_lock(&all->mutex);
 	for (unsigned i = 0; i < COMMITS_MAX && !c; i++) {
 		struct commit *at = &all->items[i];
 
-		if (at->id[0] && now - at->touched > FORGET_MS)
+		if (at->id[0] && now - at->touched > FORGET_MS) {
+			memcpy(given_up[i], at->id, ID_BYTES);
 			forget(at);
+		}
 		if (!at->id[0])
 			c = at;
 	}
@@ -107,10 +124,19 @@ int overlay_commit_begin(struct overlay_commits *all, const char *image_id, int6
 		c->touched = now;
 	}
 	pthread_mutex_unlock(&all->mutex);
-	if (c)
-		return 0;
-	shape_release(meta_images.shape, &image);
-	return err_set(e, ERR_BUSY, "%d overlays are being committed; wait for one", COMMITS_MAX);
+	/* Without the mutex: the intake's notes take it. */
+	for (unsigned i = 0; i < COMMITS_MAX; i++)
+		if (given_up[i][0])
+			intake_forget(all->intake, given_up[i], NULL);
+	if (c) {
+		result = keep_base(all, id_out, &data, e);
+	} else {
+		shape_release(meta_images.shape, &image);
+		result = err_set(e, ERR_BUSY, "%d overlays are being committed; wait for one",
+				 COMMITS_MAX);
+	}
+	buf_release(&data);
+	return result;
 }
 
 static int dial(const struct service *s, const char *name, struct err *e)

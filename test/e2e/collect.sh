@@ -56,10 +56,25 @@ godwit image delete "${images[1]}"
 godwit store collect
 godwit image verify "$second" || fail "the increment is not whole"
 
+echo "what was written over an image that is deleted"
+over=$scratch/over.qcow2 sock=$scratch/over.sock
+godwit image serve "$second" --overlay "$over" --socket "$sock" > "$scratch/serve.out" 2>&1 &
+serving=$!
+answers() { nbdinfo --size "nbd+unix:///disk0?socket=$sock" > /dev/null 2>&1; }
+wait_for 30 answers || { cat "$scratch/serve.out"; fail "the overlay is not served"; }
+qemu-io -f raw -c "write -P 0x11 1M 3M" -c flush "nbd+unix:///disk0?socket=$sock" > /dev/null || fail "the overlay cannot be written"
+kill "$serving"
+wait "$serving" || :
+made=$(godwit image commit "$over" --json | jq -r .imageId)
+[ -z "$(ls "$state/store/refs" | grep ^run-)" ] || fail "a finished commit left $(ls "$state/store/refs")"
+
 echo "the last image goes"
 sms delete-replication-job --replication-job-id "${jobs[1]}"
 wait_for 60 job_is_over "${jobs[1]}" || fail "the job is not deleted"
 godwit image delete "$second"
+godwit store collect
+godwit image verify "$made" || fail "what was written over the image went with it"
+godwit image delete "$made"
 godwit store collect
 [ "$(used)" -lt $((full / 10)) ] || fail "an empty store holds $(used) bytes"
 godwit store show --json | jq -e '.records == 0' > /dev/null || fail "records are left: $(godwit store show --json)"
