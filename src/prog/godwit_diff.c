@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "prog/godwit_local.h"
 #include "store/lease.h"
+#include "store/lease.h"
 
 #define CACHE_BYTES (64 * MIB)
 
@@ -100,7 +101,17 @@ static int diff_bytes(struct pair *p, struct err *e)
 	json_t *disks = json_array();
 	uint64_t total = 0;
 	struct store *store;
+	struct lease *lease = NULL;
+	struct name roots[2 * LIMIT_DISKS_PER_SERVER];
+	unsigned root_count = 0;
 	int result = store_open(p->a.store, false, false, &store, e);
+
+	for (unsigned i = 0; i < p->a.count; i++)
+		roots[root_count++] = p->a.serve[i].root;
+	for (unsigned i = 0; i < p->b.count; i++)
+		roots[root_count++] = p->b.serve[i].root;
+	if (result == 0)
+		result = lease_take(store, roots, root_count, "image diff", &lease, e);
 
 	for (unsigned i = 0; i < p->a.count && result == 0; i++) {
 		int k = counterpart(&p->a, i, &p->b);
@@ -128,6 +139,7 @@ static int diff_bytes(struct pair *p, struct err *e)
 		json_decref(answer);
 	}
 	json_decref(disks);
+	lease_release(lease);
 	if (store)
 		store_close(store);
 	return result;

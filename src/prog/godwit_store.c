@@ -11,7 +11,8 @@
 #include "io/file.h"
 #include "prog/godwit.h"
 
-#define POLL_MS 300
+#define POLL_MS	 300
+#define ATTEMPTS 3 /* a collection may move what is being walked */
 
 struct shown {
 	uint64_t free_bytes, total_bytes;
@@ -24,8 +25,10 @@ static int look(struct cli *c, struct shown *s, struct err *e)
 	char *path = xasprintf("%s/store", state), *where = xasprintf("dir:%s", path);
 	char *journal = xasprintf("%s/journal", state);
 	struct store *store;
-	int result = store_open(where, false, false, &store, e);
-	if (result == 0) {
+	int result = -1;
+	for (unsigned i = 0; i < ATTEMPTS && result < 0; i++) {
+		if (store_open(where, false, false, &store, e) < 0)
+			break;
 		result = copy_collect(store, journal, NULL, true, NULL, &s->now, e);
 		store_close(store);
 	}
