@@ -14,36 +14,69 @@
 #define LIST_MAX    (64 * MIB)
 #define PATIENCE_MS (3600ll * 1000)
 
-/* "= - 0644 1234 /etc/motd": what happened, kind, mode, size, path; lines of diff(1) are passed. */
-static json_t *parse(const char *text)
+/* A line "- d 0755 4096 /etc": what happened, kind, mode, size, path. */
+struct entry {
+	char sign, kind[2], mode[16];
+	long long size;
+	const char *path; /* in the line; NULL: it is another line */
+};
+
+static struct entry parse_line(const char *line)
+{
+	struct entry f = {.sign = line[0]};
+	int at = 0;
+
+	if (f.sign && strchr("+-=", f.sign) &&
+	    sscanf(line + 1, " %1s %15s %lld %n", f.kind, f.mode, &f.size, &at) == 3 && at &&
+	    line[1 + at] == '/')
+		f.path = line + 1 + at;
+	return f;
+}
+
+static void add_file(json_t *files, const struct entry *f, const char *change, const char *what)
+{
+	json_t *file = json_pack("{s:s, s:s, s:s, s:I}", "change", change, "type", f->kind, "mode",
+				 f->mode, "size", (json_int_t)f->size);
+	json_t *path = json_string(f->path);
+
+	json_object_set_new(file, "path", path ? path : json_string("(a name that is not UTF-8)"));
+	if (what)
+		json_object_set_new(file, "what", json_string(what));
+	json_array_append_new(files, file);
+}
+
+#define CHANGED "# changed: "
+
+/* What is in both with a difference is told in three lines: as it was, as it is, and "# changed:"
+ * with what of it. That the two disks are two devices is no difference. */
+static json_t *parse(char *text)
 {
 	json_t *files = json_array();
+	struct entry was = {0};
+	char *line, *rest = text;
 
-	for (const char *line = text; *line;) {
-		size_t n = strcspn(line, "\n");
-		char sign = line[0], kind, mode[16];
-		long long size;
-		int at = 0;
-		char *copy = xstrndup(line, n);
+	while ((line = strsep(&rest, "\n"))) {
+		struct entry now = parse_line(line);
 
-		if (strchr("+-=", sign) &&
-		    sscanf(copy + 1, " %c %15s %lld %n", &kind, mode, &size, &at) == 3 && at &&
-		    copy[1 + at] == '/') {
-			json_t *path = json_string(copy + 1 + at);
+		if (was.path && now.path && now.sign == '+' && strcmp(was.path, now.path) == 0 &&
+		    rest && text_starts(rest, CHANGED)) {
+			const char *what = strsep(&rest, "\n") + strlen(CHANGED);
 
-			if (!path) /* not UTF-8 */
-				path = json_string("?");
-			json_array_append_new(files,
-					      json_pack("{s:s, s:s, s:s, s:I, s:o}", "change",
-							sign == '+'   ? "added"
-							: sign == '-' ? "removed"
-								      : "changed",
-							"type", (char[]){kind, 0}, "mode", mode,
-							"size", (json_int_t)size, "path", path));
+			if (strcmp(what, "st_dev") != 0)
+				add_file(files, &now, "changed",
+					 text_starts(what, "st_dev, ") ? what + 8 : what);
+			was.path = now.path = NULL;
 		}
-		free(copy);
-		line += n + (line[n] == '\n');
+		if (was.path)
+			add_file(files, &was, "removed", NULL);
+		was.path = NULL;
+		if (now.path && now.sign == '-')
+			was = now;
+		else if (now.path)
+			add_file(files, &now, now.sign == '+' ? "added" : "changed", NULL);
 	}
+	if (was.path)
+		add_file(files, &was, "removed", NULL);
 	return files;
 }
 
@@ -57,7 +90,7 @@ static void add_disks(char **argv, unsigned *n, const char *option, const char *
 	}
 }
 
-static void show(const struct cli *c, const char *text)
+static void show(const struct cli *c, char *text)
 {
 	json_t *files = parse(text), *file;
 	size_t i;
@@ -71,6 +104,8 @@ static void show(const struct cli *c, const char *text)
 			       text_of(file, "type"), text_of(file, "mode"),
 			       (long long)number_of(file, "size"));
 			show_text(text_of(file, "path"));
+			if (*text_of(file, "what"))
+				printf(" (%s)", text_of(file, "what"));
 			putchar('\n');
 		}
 	json_decref(files);
@@ -93,8 +128,9 @@ static int run(const struct cli *c, const struct local *a, const struct local *b
 	add_disks(argv, &n, "-a", "a", a, socket_path);
 	add_disks(argv, &n, "-A", "b", b, socket_path);
 	result = process_run(&plan, PATIENCE_MS, LIST_MAX, &text, e);
+	buf_add_str(&text, ""); /* it may have said nothing */
 	if (result == 0)
-		show(c, buf_str(&text));
+		show(c, (char *)text.data);
 	else if (e && e->kind != ERR_NOT_FOUND)
 		err_prefix(e, "the files cannot be compared, for which libguestfs must find an "
 			      "operating system in both images");

@@ -128,7 +128,7 @@ echo "  kill -9 of nbdkit, of QEMU, and of 'run'"
 kill -9 $(nbdkits)
 served_again() { [ -n "$(nbdkits)" ]; }
 wait_for 20 served_again || fail "the keeper does not serve again"
-kill -9 "$(pgrep -f "qemu-system.*guest=m1,")"
+kill -9 "$(pgrep -f "qemu-system.*$state/machines/m1/")"
 is_off() { [ "$(domstate)" = "shut off" ]; }
 wait_for 20 is_off || fail "libvirt says that it is $(domstate)"
 godwit image run "$image" --name m1 --wait > "$scratch/run.out" 2>&1 &
