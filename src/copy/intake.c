@@ -363,6 +363,8 @@ int copy_intake_main(int control_fd, const char *store_where, const char *journa
 		result = one_request(&p, type, &body, &fd, &e);
 		if (fd >= 0)
 			close(fd);
+		if (store_get_facts(p.store)->reopen)
+			break; /* the next intake opens it */
 	}
 	p.stopping = true;
 	wait_streams(&p);

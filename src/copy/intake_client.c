@@ -211,11 +211,17 @@ static int spawn(struct intake *k, struct err *e)
 	struct process_fd fds[] = {{.to = CONTROL_FD},
 				   {.from = STDERR_FILENO, .to = STDERR_FILENO}};
 	struct process_plan plan = {.argv = argv, .fds = fds, .fd_count = COUNT_OF(fds)};
+	char **environment;
+	int result;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
 		return err_errno(e, errno, "cannot make a socket for the intake");
 	fds[0].from = pair[1];
-	if (process_start(&plan, &k->pid, e)) {
+	environment = store_environment(k->store_where);
+	plan.env = (const char *const *)environment;
+	result = process_start(&plan, &k->pid, e);
+	store_environment_free(environment);
+	if (result) {
 		close(pair[0]);
 		close(pair[1]);
 		return -1;

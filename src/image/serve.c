@@ -200,7 +200,11 @@ int image_serve(const char *store_where, const struct serve_disk *disks, unsigne
 	    "nbdkit", "--foreground", "--readonly", "--log=stderr", "--unix", socket_path};
 	char *disk_args[LIMIT_DISKS_PER_SERVER];
 	char *plugin = process_sibling(PLUGIN), *store_arg = xasprintf("store=%s", store_where);
-	struct process_plan plan = {.argv = argv, .log_file = log_file, .keep_alive = keep_alive};
+	char **environment = store_environment(store_where);
+	struct process_plan plan = {.argv = argv,
+				    .log_file = log_file,
+				    .env = (const char *const *)environment,
+				    .keep_alive = keep_alive};
 	unsigned n = 6;
 	int result = -1;
 
@@ -223,6 +227,7 @@ int image_serve(const char *store_where, const struct serve_disk *disks, unsigne
 out:
 	for (unsigned i = 0; i < count; i++)
 		free(disk_args[i]);
+	store_environment_free(environment);
 	free(store_arg);
 	free(plugin);
 	return result;

@@ -30,6 +30,7 @@ static const struct cli_option up_options[] = {
     {"region", "NAME", "that clients must name (us-east-1)"},
     {"slots", "N", "boot tests at once"},
     {"boot-patience", "S", "seconds until a boot without evidence is unproven"},
+    {"store", "PLACE", "dir:PATH, or s3:BUCKET/PREFIX?... of godwit-s3(7)"},
     {0}};
 static const struct cli_option job_set_options[] = {
     {"boot-test", "WORD", "required, advisory or off"},
@@ -59,9 +60,10 @@ static const struct cli_option run_options[] = {
     {0}};
 static const struct cli_option stop_options[] = {
     {"remove", NULL, "and remove it, with what was written in it"}, {0}};
-static const struct cli_option export_options[] = {{"format", "NAME", "raw, qcow2, vmdk, vhd or vhdx (qcow2)"},
-						   {"disk", "N", "which disk, counted from 0 (0)"},
-						   {0}};
+static const struct cli_option export_options[] = {
+    {"format", "NAME", "raw, qcow2, vmdk, vhd or vhdx (qcow2)"},
+    {"disk", "N", "which disk, counted from 0 (0)"},
+    {0}};
 
 const struct command cli_commands[] = {
     {"up", "", up_options, "Start the service and a connector on this machine.", cmd_up},
@@ -84,8 +86,8 @@ const struct command cli_commands[] = {
     {"image verify", "IMAGE", none, "Read and hash everything of an image.", cmd_image_verify},
     {"image serve", "IMAGE", serve_options,
      "Serve the disks of an image by NBD, read-only or over an overlay.", cmd_image_serve},
-    {"image commit", "OVERLAY", commit_options,
-     "Make an image of what was written over one.", cmd_image_commit},
+    {"image commit", "OVERLAY", commit_options, "Make an image of what was written over one.",
+     cmd_image_commit},
     {"image boot", "IMAGE", boot_options,
      "Boot an image under a throw-away overlay, without a network.", cmd_image_boot},
     {"image run", "IMAGE", run_options,

@@ -11,7 +11,7 @@
 #include "base/mem.h"
 
 #define CLI_ARGS_MAX	4
-#define CLI_OPTIONS_MAX 12
+#define CLI_OPTIONS_MAX 16
 
 #define EXIT_USAGE	2
 
@@ -42,7 +42,7 @@ struct cli {
 	const char *args[CLI_ARGS_MAX]; /* NULL where an optional one was not given */
 	const char *values[CLI_OPTIONS_MAX];
 	/* from STATE/client.conf, by cli_config */
-	char *endpoint, *region, *access_key_id, *secret_access_key, *ca_file, *state_dir;
+	char *endpoint, *region, *access_key_id, *secret_access_key, *ca_file, *state_dir, *store;
 };
 
 /* The value of an option of this command ("" for one that takes none), NULL when not given. */
@@ -51,6 +51,8 @@ const char *cli_value(const struct cli *c, const char *name);
 /* Read STATE/client.conf (again). */
 int cli_config(struct cli *c, struct err *e);
 void cli_release(struct cli *c);
+/* Where the service keeps its store, as store_open takes it; the caller frees. */
+char *cli_store(const struct cli *c);
 
 /* Call an operation of the service: of the public model, or of our own. `in` is taken (NULL: no
  * members); *out is the caller's. The service's sentence becomes the error. */

@@ -22,10 +22,11 @@ static int set_member(void *context, const char *section, const char *name, cons
 {
 	struct cli *c = context;
 	(void)section;
-	char **members[] = {&c->endpoint,	   &c->region,	&c->access_key_id,
-			    &c->secret_access_key, &c->ca_file, &c->state_dir};
-	static const char *const names[] = {"endpoint",		 "region",  "access_key_id",
-					    "secret_access_key", "ca_file", "state_dir"};
+	char **members[] = {&c->endpoint, &c->region,	 &c->access_key_id, &c->secret_access_key,
+			    &c->ca_file,  &c->state_dir, &c->store};
+	static const char *const names[] = {
+	    "endpoint", "region",    "access_key_id", "secret_access_key",
+	    "ca_file",	"state_dir", "store"};
 	for (unsigned i = 0; i < COUNT_OF(names); i++)
 		if (strcmp(name, names[i]) == 0) {
 			text_set(members[i], value);
@@ -68,6 +69,13 @@ void cli_release(struct cli *c)
 	free(c->secret_access_key);
 	free(c->ca_file);
 	free(c->state_dir);
+	free(c->store);
+}
+
+char *cli_store(const struct cli *c)
+{
+	return c->store ? xstrdup(c->store)
+			: xasprintf("dir:%s/store", c->state_dir ? c->state_dir : c->state);
 }
 
 /* --- one request --- */

@@ -39,7 +39,7 @@ int local_open_image(struct cli *c, const char *image_id, struct local *l, struc
 	if (call_godwit(c, "GetImage", json_pack("{s:s}", "imageId", image_id), &l->image, e) < 0)
 		return -1;
 	l->state = xstrdup(c->state_dir ? c->state_dir : c->state);
-	l->store = xasprintf("dir:%s/store", l->state);
+	l->store = cli_store(c);
 	l->disks = json_object_get(l->image, "disks");
 	json_array_foreach(l->disks, i, disk)
 	{
@@ -158,8 +158,7 @@ static int serve_over(struct local *l, const char *file, const char *path, pid_t
 		overlay_export(l->names[i], sizeof l->names[i], text_of(l->image, "imageId"), i);
 	int result = local_check_folder(file, e);
 	if (result == 0)
-		result =
-		    image_serve(l->store, l->serve, l->count, base, NULL, false, &pids[0], e);
+		result = image_serve(l->store, l->serve, l->count, base, NULL, false, &pids[0], e);
 	if (result == 0) {
 		result = make_overlays(l, base, file, disks, names, e);
 		if (result == 0)

@@ -17,6 +17,7 @@
 #include "io/file.h"
 #include "io/process.h"
 #include "prog/godwit.h"
+#include "store/store.h"
 
 #define START_MS 60000
 #define STOP_MS	 60000
@@ -92,6 +93,11 @@ static int start_program(struct cli *c, const char *name, const char *const *arg
 	char *pid_file = state_file(c, "run", name, ".pid"), text[16];
 	const char **argv = xcalloc(count + 2, sizeof *argv);
 	struct list env = {0};
+	const char *store = cli_value(c, "store");
+	char **needs = store_environment(store ? store : "");
+	for (char **v = needs; *v; v++)
+		*(char **)list_push(&env, sizeof(char *)) = xstrdup(*v);
+	store_environment_free(needs);
 	add_environment(&env);
 	argv[0] = program;
 	memcpy(argv + 1, arguments, count * sizeof *argv);
@@ -194,8 +200,8 @@ static bool service_answers(struct cli *c, struct err *e)
 
 static int start_service(struct cli *c, struct err *e)
 {
-	static const char *const passed[] = {"listen", "door",	 "http",  "hosts",
-					     "rules",  "region", "slots", "boot-patience"};
+	static const char *const passed[] = {"listen", "door",	"http",		 "hosts", "rules",
+					     "region", "slots", "boot-patience", "store"};
 	struct list arguments = {0};
 	off_t since = log_length(c, service_name);
 	int status = -1;
@@ -283,7 +289,9 @@ static void show_how(const struct cli *c)
 	printf("access key id   %s   (its secret is in %s/client.conf)\n", c->access_key_id,
 	       c->state);
 	printf("CA file         %s\n", c->ca_file ? c->ca_file : "-");
-	printf("store           %s/store\n", c->state);
+	char *store = cli_store(c);
+	printf("store           %s\n", store);
+	free(store);
 	printf("logs            %s/log\n\nTry:\n", c->state);
 	printf("  eval \"$(godwit env --state %s)\"\n", c->state);
 	printf("  aws sms get-connectors --endpoint-url %s\n", c->endpoint);

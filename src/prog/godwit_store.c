@@ -22,7 +22,7 @@ struct shown {
 static int look(struct cli *c, struct shown *s, struct err *e)
 {
 	const char *state = c->state_dir ? c->state_dir : c->state;
-	char *path = xasprintf("%s/store", state), *where = xasprintf("dir:%s", path);
+	char *where = cli_store(c), *path = NULL;
 	char *journal = xasprintf("%s/journal", state);
 	struct store *store;
 	int result = -1;
@@ -32,7 +32,10 @@ static int look(struct cli *c, struct shown *s, struct err *e)
 		result = copy_collect(store, journal, NULL, true, NULL, &s->now, e);
 		store_close(store);
 	}
-	if (result == 0)
+	/* A bucket has no size. */
+	if (text_starts(where, "dir:"))
+		path = xstrndup(where + 4, strcspn(where + 4, "?"));
+	if (result == 0 && path)
 		result = file_space(path, &s->free_bytes, &s->total_bytes, e);
 	free(journal);
 	free(where);
@@ -92,8 +95,10 @@ int cmd_store_show(struct cli *c, struct err *e)
 					  : 0.0);
 		printf("%-15s %llu in %llu packs\n", "records", (unsigned long long)s.now.names,
 		       (unsigned long long)s.now.packs);
-		show_size("free", s.free_bytes);
-		show_size("of", s.total_bytes);
+		if (s.total_bytes) {
+			show_size("free", s.free_bytes);
+			show_size("of", s.total_bytes);
+		}
 		show_last(last);
 	}
 	json_decref(last);

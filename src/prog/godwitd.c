@@ -77,7 +77,7 @@ static int table_has_rows(struct meta *meta, const struct meta_table *table, boo
 
 /* The first access key, into client.conf for `godwit` and for people. */
 static int make_access_key(const struct options *o, struct meta *meta, const char *endpoint,
-			   struct err *e)
+			   const char *store, struct err *e)
 {
 	struct access_key_row row = {0};
 	struct meta_tx *tx;
@@ -96,8 +96,8 @@ static int make_access_key(const struct options *o, struct meta *meta, const cha
 	buf_printf(&conf,
 		   "; How clients reach this service. Keep it secret.\n"
 		   "endpoint = %s\nregion = %s\naccess_key_id = %s\nsecret_access_key = %s\n"
-		   "ca_file = %s/tls/ca.pem\nstate_dir = %s\n",
-		   endpoint, o->region, id, secret, o->state, o->state);
+		   "ca_file = %s/tls/ca.pem\nstate_dir = %s\nstore = %s\n",
+		   endpoint, o->region, id, secret, o->state, o->state, store);
 	char *path = xasprintf("%s/client.conf", o->state);
 	/* The file first: a key that nobody was told is of no use, a file without its key is
 	 * written again at the next start. */
@@ -115,8 +115,9 @@ static int make_access_key(const struct options *o, struct meta *meta, const cha
 	return r;
 }
 
-/* The endpoint may change between starts: client.conf says the newest. */
-static int refresh_endpoint(const struct options *o, const char *endpoint, struct err *e)
+/* The endpoint and the store may change between starts: client.conf says the newest. */
+static int refresh_conf(const struct options *o, const char *endpoint, const char *store,
+			struct err *e)
 {
 	char *path = xasprintf("%s/client.conf", o->state);
 	struct buf old = {0}, new = {0};
@@ -126,8 +127,9 @@ static int refresh_endpoint(const struct options *o, const char *endpoint, struc
 		     line = strtok_r(NULL, "\n", &save))
 			if (text_starts(line, "endpoint = "))
 				buf_printf(&new, "endpoint = %s\n", endpoint);
-			else
+			else if (!text_starts(line, "store = "))
 				buf_printf(&new, "%s\n", line);
+		buf_printf(&new, "store = %s\n", store);
 		r = file_write(path, new.data, new.len, 0600, e);
 	}
 	free(path);
@@ -313,9 +315,9 @@ static int start(struct world *w, struct err *e)
 	char *conf = xasprintf("%s/client.conf", o->state);
 	r = table_has_rows(w->meta, &meta_access_keys, &exists, e);
 	if (r == 0 && (!exists || access(conf, F_OK) != 0))
-		r = make_access_key(o, w->meta, endpoint, e);
+		r = make_access_key(o, w->meta, endpoint, w->store_where, e);
 	else if (r == 0)
-		r = refresh_endpoint(o, endpoint, e);
+		r = refresh_conf(o, endpoint, w->store_where, e);
 	free(conf);
 	if (r == 0)
 		r = table_has_rows(w->meta, &meta_connectors, &exists, e);

@@ -414,6 +414,7 @@ static int group_commit(struct depot *d, struct err *e)
 		nameset_truncate(&d->pending, 0);
 		d->broken = why;
 		err_prefix(&d->broken, "open it again, an earlier commit did not end");
+		d->base.facts.reopen = true;
 	}
 	group_abandon(d);
 	d->group_failed = (struct err){0};

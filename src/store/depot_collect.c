@@ -477,6 +477,7 @@ static int index_switch(struct collection *c, struct round *r, bool *placed, str
 		/* Whether the segment survives a crash is not known: as after a failed commit. */
 		d->broken = *e;
 		err_prefix(&d->broken, "open it again, a collection did not end");
+		d->base.facts.reopen = true;
 	}
 	unlock(c);
 	free(drops);

@@ -4,7 +4,10 @@
 #include "store/lease.h"
 
 #include <assert.h>
+#include <stdlib.h>
 #include <string.h>
+
+#include "base/text.h"
 
 #define GROUP_MAX  64
 #define NODE_LEVEL 3 /* nodes are few and read often; zstd 3 saves a third of them */
@@ -31,9 +34,10 @@ int store_open(const char *where, bool write, bool create, struct store **out, s
 		place = colon + 1;
 	}
 	if (!ops)
-		return err_set(
-		    e, ERR_INVALID,
-		    "store \"%.200s\" is of no known kind; give dir:PATH, s3:BUCKET/PREFIX or memory:", where);
+		return err_set(e, ERR_INVALID,
+			       "store \"%.200s\" is of no known kind; give dir:PATH, "
+			       "s3:BUCKET/PREFIX or memory:",
+			       where);
 	if (ops->open(place, write, create, out, e) < 0)
 		return -1;
 	struct store *s = *out;
@@ -41,6 +45,27 @@ int store_open(const char *where, bool write, bool create, struct store **out, s
 	s->facts.writable = write;
 	strcpy(s->facts.kind, ops->kind);
 	return 0;
+}
+
+char **store_environment(const char *where)
+{
+	static const char *const names[] = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
+					    "AWS_SESSION_TOKEN", "TMPDIR"};
+	char **environment = xcalloc(COUNT_OF(names) + 1, sizeof *environment);
+	unsigned count = 0;
+	for (size_t i = 0; i < COUNT_OF(names); i++) {
+		const char *value = text_starts(where, "s3:") ? getenv(names[i]) : NULL;
+		if (value)
+			environment[count++] = xasprintf("%s=%s", names[i], value);
+	}
+	return environment;
+}
+
+void store_environment_free(char **environment)
+{
+	for (char **v = environment; v && *v; v++)
+		free(*v);
+	free(environment);
 }
 
 void store_close(struct store *s)

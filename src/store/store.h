@@ -46,6 +46,7 @@ struct store_facts {
 	char identity[40]; /* of this store, made with it */
 	bool durable;	   /* survives the process */
 	bool writable;
+	bool reopen; /* it writes nothing more until it is opened anew */
 };
 
 struct store_space {
@@ -63,6 +64,10 @@ struct store;
  * commits. ERR_BUSY when another writer holds it. */
 int store_open(const char *where, bool write, bool create, struct store **out, struct err *e);
 void store_close(struct store *s);
+/* What a child process that opens the store needs in its environment: "NAME=value" texts, the last
+ * one NULL, for s3 without a file of credentials those of ours. The caller frees. */
+char **store_environment(const char *where);
+void store_environment_free(char **environment);
 const struct store_facts *store_get_facts(const struct store *s);
 
 /* have[i] = 1 when names[i] is stored (and, with `group`, was put by it). */
