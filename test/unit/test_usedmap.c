@@ -11,7 +11,7 @@
 
 #include "base/limits.h"
 #include "base/mem.h"
-#include "block/used.h"
+#include "block/used_private.h"
 
 static char dir[] = "/tmp/usedmap.XXXXXX";
 static char *image;
@@ -456,6 +456,32 @@ static void only_reads_fail(void **state)
 	assert_note(0, "ext4", NULL);
 }
 
+/* More than a list may have: the longest stay, wherever they are. */
+static void many_ranges_leave_the_longest(void **state)
+{
+	enum { COUNT = 900000, KINDS = 8 };
+	uint64_t expected[KINDS] = {0}, kept[KINDS] = {0}, room = USED_MAX_RANGES;
+	struct volume v = {.length = (uint64_t)COUNT * MIB};
+	struct extents none = {0};
+	(void)state;
+	for (uint64_t i = 0; i < COUNT; i++) {
+		uint64_t kind = i * i % 31 % KINDS;
+		volume_free(&v, i * MIB, USED_MIN_BYTES + kind * 4096);
+		expected[kind]++;
+	}
+	volume_finish(&v, &none);
+	assert_int_equal(v.unused.count, USED_MAX_RANGES);
+	for (size_t i = 0; i < v.unused.count; i++)
+		kept[(v.unused.items[i].length - USED_MIN_BYTES) / 4096]++;
+	for (int kind = KINDS - 1; kind >= 0; kind--) {
+		if (expected[kind] > room)
+			expected[kind] = room;
+		room -= expected[kind];
+		assert_int_equal(kept[kind], expected[kind]);
+	}
+	extents_release(&v.unused);
+}
+
 static int make_dir(void **state)
 {
 	(void)state;
@@ -484,6 +510,7 @@ int main(void)
 	    cmocka_unit_test(partitions_have_a_note_each),
 	    cmocka_unit_test(what_is_damaged_counts_as_used),
 	    cmocka_unit_test(only_reads_fail),
+	    cmocka_unit_test(many_ranges_leave_the_longest),
 	};
 	setenv("PATH", "/usr/sbin:/sbin:/usr/bin:/bin", 1);
 	return cmocka_run_group_tests(tests, make_dir, remove_dir);
