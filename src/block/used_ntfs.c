@@ -12,6 +12,7 @@
 
 #define FIXUP_SECTOR	 512u
 #define MAX_RECORD	 65536u
+#define INDEX_BYTES	 4096u
 #define MAX_RUNS	 65536u
 #define CHUNK		 65536u
 #define RECORD_MFT	 0u
@@ -90,6 +91,8 @@ static int read_boot(struct ntfs *x, struct err *e)
 	if (!power_of_2(x->record_bytes) || x->record_bytes < 1024 ||
 	    x->record_bytes > MAX_RECORD || x->mft_cluster == 0 || x->mft_cluster >= x->clusters)
 		return volume_doubt(v, "its boot sector is absurd");
+	if (record_size((int8_t)b[0x44], x->cluster_bytes) != INDEX_BYTES)
+		return volume_doubt(v, "its index blocks are not of 4 KiB");
 	return FINE;
 }
 
@@ -162,7 +165,7 @@ static int read_runs(struct ntfs *x, struct file *f, const uint8_t *at, const ui
 	return FINE;
 }
 
-/* Bytes of a file. `end` is a place behind them that is inside of what its runs hold. */
+/* Bytes of a file, all of which its runs must hold. */
 static int read_file(struct ntfs *x, const struct file *f, uint64_t at, uint32_t length,
 		     uint8_t *to, struct err *e)
 {
@@ -343,9 +346,8 @@ static int check_hibernation(struct ntfs *x, struct err *e)
 	uint8_t *index = xmalloc(bytes ? bytes : 1);
 	if (bytes)
 		result = read_file(x, &x->root, 0, (uint32_t)bytes, index, e);
-	/* Index blocks of 4 KiB; in one of another size a name may be hidden by a fixup. */
-	for (uint64_t at = 0; result == FINE && at + 4096 <= bytes; at += 4096)
-		if (memcmp(index + at, "INDX", 4) == 0 && !unfix(index + at, 4096, "INDX"))
+	for (uint64_t at = 0; result == FINE && at + INDEX_BYTES <= bytes; at += INDEX_BYTES)
+		if (memcmp(index + at, "INDX", 4) == 0 && !unfix(index + at, INDEX_BYTES, "INDX"))
 			result = volume_doubt(x->v, "its root directory is damaged");
 	if (result == FINE && has_name(index, (uint32_t)bytes, "hiberfil.sys")) {
 		x->v->hibernated = true;
