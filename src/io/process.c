@@ -29,6 +29,9 @@ static const char *package_of(const char *program)
 	static const char *const known[][2] = {
 	    {"qemu-img", "qemu-utils"},
 	    {"qemu-nbd", "qemu-utils"},
+	    {"qemu-storage-daemon", "qemu-system-common"},
+	    {"nbdinfo", "libnbd-bin"},
+	    {"virt-diff", "guestfs-tools"},
 	    {"qemu-system-x86_64", "qemu-system-x86"},
 	    {"tesseract", "tesseract-ocr"},
 	    {"guestfish", "libguestfs-tools"},
