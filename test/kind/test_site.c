@@ -24,6 +24,7 @@
 #include "io/file.h"
 #include "io/process.h"
 #include "site/memory.h"
+#include "libvirtd.h"
 
 #define DISK  (16 * MIB)
 #define GRAIN (64 * KIB)
@@ -512,25 +513,6 @@ static void test_switched_off(void **state)
 }
 
 /* --- setting up --- */
-
-static void quiet(void *context, virErrorPtr error)
-{
-	(void)context;
-	(void)error;
-}
-
-static char *run(const char *const *argv, int64_t ms)
-{
-	struct buf out = {0};
-	struct err e = {0};
-	if (process_run(&(struct process_plan){.argv = argv}, ms, 65536, &out, &e) < 0) {
-		printf("SKIP: %s: %s\n", argv[0], e.text);
-		exit(77);
-	}
-	char *text = buf_detach_str(&out);
-	text[strcspn(text, "\n")] = '\0';
-	return text;
-}
 
 static void libvirt_up(char **argv)
 {

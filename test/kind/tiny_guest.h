@@ -20,6 +20,7 @@
 #include "base/text.h"
 #include "io/file.h"
 #include "io/process.h"
+#include "libvirtd.h"
 
 static char dir[] = "/tmp/gwsXXXXXX";
 static char *tool, *uri, *kernel, *initrd;
@@ -238,25 +239,6 @@ static void guest_release(struct guest *g)
 }
 
 /* --- setting up --- */
-
-static void quiet(void *context, virErrorPtr error)
-{
-	(void)context;
-	(void)error;
-}
-
-static char *run(const char *const *argv, int64_t ms)
-{
-	struct buf out = {0};
-	struct err e = {0};
-	if (process_run(&(struct process_plan){.argv = argv}, ms, 65536, &out, &e) < 0) {
-		printf("SKIP: %s: %s\n", argv[0], e.text);
-		exit(77);
-	}
-	char *text = buf_detach_str(&out);
-	text[strcspn(text, "\n")] = '\0';
-	return text;
-}
 
 /* argv: the program, the tool that starts a libvirtd, the initrd maker, the init. */
 static void libvirt_up(char **argv)
