@@ -48,6 +48,27 @@ static void open_journal(const struct journaled *d, struct told *told, struct jo
 			    NULL) == 0);
 }
 
+static void count_page(void *context, const struct name *page)
+{
+	uint64_t *count = context;
+	assert(!name_is_zero(page));
+	++*count;
+}
+
+/* What a collection reads of it, which knows neither point nor disk. */
+static void try_pages(const uint8_t *data, size_t n, const struct name *base, uint64_t most)
+{
+	char *path = xasprintf("%s/any.1", scratch_dir());
+	struct name found;
+	uint64_t count = 0;
+	assert(file_write(path, data, n, 0600, NULL) == 0);
+	assert(journal_pages(path, &found, count_page, &count, NULL) == 0);
+	assert(count <= most && (!base || name_compare(&found, base) == 0));
+	assert(copy_journal_remove(scratch_dir(), "any", NULL) == 0);
+	assert(journal_pages(path, &found, count_page, &count, NULL) == 0 && name_is_zero(&found));
+	free(path);
+}
+
 /* The same bytes as a file, which grows by a record. */
 static void try_file(const struct journaled *d, const uint8_t *data, size_t n, size_t whole,
 		     uint64_t count)
@@ -88,6 +109,7 @@ static void try_journal(const uint8_t *data, size_t n)
 		d.size = LIMIT_DISK_MIN_BYTES; /* the receiver asks for no other */
 	size_t whole = journal_scan(data, n, POINT, d.size, &d.base, &layout, take, &told);
 	assert(whole <= n);
+	try_pages(data, n, whole ? &d.base : NULL, n / RECORD_BYTES);
 	if (!whole)
 		return;
 	struct told again = {.most = layout_regions(&layout)};
