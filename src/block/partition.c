@@ -5,12 +5,12 @@
  */
 #include "block/partition.h"
 
-#include <endian.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <isa-l/crc.h>
 
+#include "base/le.h"
 #include "base/mem.h"
 
 #define SECTOR		512u
@@ -35,20 +35,6 @@ struct table {
 static const uint8_t gpt_dynamic[16] = {0xa0, 0x60, 0x9b, 0xaf, 0x31, 0x14, 0x62, 0x4f,
 					0xbc, 0x68, 0x33, 0x11, 0x71, 0x4a, 0x69, 0xad};
 
-static uint32_t get32(const uint8_t *at)
-{
-	uint32_t value;
-	memcpy(&value, at, sizeof value);
-	return le32toh(value);
-}
-
-static uint64_t get64(const uint8_t *at)
-{
-	uint64_t value;
-	memcpy(&value, at, sizeof value);
-	return le64toh(value);
-}
-
 /* A partition outside of the disk (one cut off by a smaller copy) divides nothing. */
 static bool add_partition(struct table *t, uint64_t sector, uint64_t sectors, uint32_t sector_bytes,
 			  bool dynamic)
@@ -69,21 +55,21 @@ static bool add_partition(struct table *t, uint64_t sector, uint64_t sectors, ui
 static bool gpt_header_whole(const uint8_t *header, uint32_t sector_bytes)
 {
 	uint8_t copy[SECTOR_MAX];
-	uint32_t bytes = get32(header + 12);
+	uint32_t bytes = le32_get(header + 12);
 	if (memcmp(header, "EFI PART", 8) != 0 || bytes < GPT_HEADER || bytes > sector_bytes)
 		return false;
 	memcpy(copy, header, bytes);
 	memset(copy + 16, 0, 4); /* the checksum itself counts as zero */
-	return crc32_gzip_refl(0, copy, bytes) == get32(header + 16) &&
-	       get64(header + 24) == 1; /* it says that it lies where it does */
+	return crc32_gzip_refl(0, copy, bytes) == le32_get(header + 16) &&
+	       le64_get(header + 24) == 1; /* it says that it lies where it does */
 }
 
 static int read_gpt_entries(struct table *t, const uint8_t *header, uint32_t sector_bytes,
 			    struct err *e)
 {
 	static const uint8_t unused[16];
-	uint64_t at = get64(header + 72);
-	uint32_t count = get32(header + 80), entry = get32(header + 84);
+	uint64_t at = le64_get(header + 72);
+	uint32_t count = le32_get(header + 80), entry = le32_get(header + 84);
 	if (entry < GPT_ENTRY_MIN || entry > sector_bytes || entry % 8 != 0 || count == 0 ||
 	    count > GPT_MAX_ENTRIES / entry || at < 2 || at >= t->size / sector_bytes)
 		return PARTITIONS_DAMAGED;
@@ -93,11 +79,11 @@ static int read_gpt_entries(struct table *t, const uint8_t *header, uint32_t sec
 	if (t->read(t->context, at * sector_bytes, bytes, entries, e) < 0)
 		goto out;
 	result = PARTITIONS_DAMAGED;
-	if (crc32_gzip_refl(0, entries, bytes) != get32(header + 88))
+	if (crc32_gzip_refl(0, entries, bytes) != le32_get(header + 88))
 		goto out;
 	for (uint32_t i = 0; i < count; i++) {
 		const uint8_t *p = entries + (size_t)i * entry;
-		uint64_t first = get64(p + 32), last = get64(p + 40);
+		uint64_t first = le64_get(p + 32), last = le64_get(p + 40);
 		if (memcmp(p, unused, sizeof unused) != 0 &&
 		    !add_partition(t, first, last >= first ? last - first + 1 : 0, sector_bytes,
 				   memcmp(p, gpt_dynamic, sizeof gpt_dynamic) == 0))
@@ -152,13 +138,13 @@ static int read_logicals(struct table *t, uint32_t extended, struct err *e)
 		if (!has_signature(sector))
 			return PARTITIONS_DAMAGED;
 		const uint8_t *partition = sector + MBR_ENTRIES, *next = partition + MBR_ENTRY;
-		if (partition[4] && get32(partition + 12) &&
-		    !add_partition(t, link + get32(partition + 8), get32(partition + 12), SECTOR,
-				   partition[4] == MBR_DYNAMIC))
+		if (partition[4] && le32_get(partition + 12) &&
+		    !add_partition(t, link + le32_get(partition + 8), le32_get(partition + 12),
+				   SECTOR, partition[4] == MBR_DYNAMIC))
 			return PARTITIONS_DAMAGED;
-		if (!is_extended(next[4]) || get32(next + 12) == 0)
+		if (!is_extended(next[4]) || le32_get(next + 12) == 0)
 			return PARTITIONS_FOUND;
-		link = (uint64_t)extended + get32(next + 8);
+		link = (uint64_t)extended + le32_get(next + 8);
 	}
 	return PARTITIONS_DAMAGED;
 }
@@ -167,7 +153,7 @@ static int read_mbr(struct table *t, const uint8_t *mbr, struct err *e)
 {
 	for (int i = 0; i < 4; i++) {
 		const uint8_t *p = mbr + MBR_ENTRIES + i * MBR_ENTRY;
-		uint32_t start = get32(p + 8), sectors = get32(p + 12);
+		uint32_t start = le32_get(p + 8), sectors = le32_get(p + 12);
 		int ok = PARTITIONS_FOUND;
 		if (p[4] == 0 || sectors == 0)
 			continue;

@@ -3,11 +3,11 @@
 #include "block/tree.h"
 
 #include <assert.h>
-#include <endian.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/le.h"
 #include "base/limits.h"
 
 #define PAGE_MAGIC	   0x67705747u /* "GWpg" */
@@ -25,72 +25,34 @@ static_assert(HEADER_BYTES + REGION_BLOCKS * (RUN_BYTES + NAME_BYTES) + REGION_B
 		  TREE_NODE_MAX_BYTES,
 	      "a page of the worst region fits into a node");
 
-static void put16(struct buf *out, uint16_t value)
-{
-	value = htole16(value);
-	buf_add(out, &value, sizeof value);
-}
-
-static void put32(struct buf *out, uint32_t value)
-{
-	value = htole32(value);
-	buf_add(out, &value, sizeof value);
-}
-
-static void put64(struct buf *out, uint64_t value)
-{
-	value = htole64(value);
-	buf_add(out, &value, sizeof value);
-}
-
-static uint16_t get16(const uint8_t *at)
-{
-	uint16_t value;
-	memcpy(&value, at, sizeof value);
-	return le16toh(value);
-}
-
-static uint32_t get32(const uint8_t *at)
-{
-	uint32_t value;
-	memcpy(&value, at, sizeof value);
-	return le32toh(value);
-}
-
-static uint64_t get64(const uint8_t *at)
-{
-	uint64_t value;
-	memcpy(&value, at, sizeof value);
-	return le64toh(value);
-}
-
 /* A node begins with magic, version and 16 bits of flags. */
 static void put_node_header(struct buf *out, uint32_t magic, uint16_t flags)
 {
-	put32(out, magic);
-	put16(out, NODE_VERSION);
-	put16(out, flags);
+	buf_add_le32(out, magic);
+	buf_add_le16(out, NODE_VERSION);
+	buf_add_le16(out, flags);
 }
 
 static int check_node_header(const char *what, const uint8_t *data, size_t n, size_t least,
 			     uint32_t magic, uint16_t known_flags, struct err *e)
 {
-	if (n < least || n > TREE_NODE_MAX_BYTES || get32(data) != magic)
+	if (n < least || n > TREE_NODE_MAX_BYTES || le32_get(data) != magic)
 		return err_set(e, ERR_CORRUPT, "a tree node of %zu bytes is no %s", n, what);
-	if (get16(data + 4) != NODE_VERSION)
+	if (le16_get(data + 4) != NODE_VERSION)
 		return err_set(e, ERR_INVALID,
 			       "a %s has format %u, this program reads format %u; update it", what,
-			       get16(data + 4), NODE_VERSION);
-	if (get16(data + 6) & ~known_flags)
-		return err_set(e, ERR_CORRUPT, "a %s has unknown flags %#x", what, get16(data + 6));
+			       le16_get(data + 4), NODE_VERSION);
+	if (le16_get(data + 6) & ~known_flags)
+		return err_set(e, ERR_CORRUPT, "a %s has unknown flags %#x", what,
+			       le16_get(data + 6));
 	return 0;
 }
 
 static void put_run_table(struct buf *out, const struct runs *runs)
 {
 	for (uint32_t i = 0; i < runs->count; i++) {
-		put16(out, runs->items[i].kind);
-		put16(out, runs->items[i].blocks);
+		buf_add_le16(out, runs->items[i].kind);
+		buf_add_le16(out, runs->items[i].blocks);
 	}
 }
 
@@ -102,7 +64,7 @@ static int get_run_table(const char *what, const uint8_t *at, uint32_t count, bo
 	uint32_t sum = 0;
 	uint16_t before = RUN_DATA;
 	for (uint32_t i = 0; i < count; i++, at += RUN_BYTES) {
-		uint16_t kind = get16(at), blocks = get16(at + 2);
+		uint16_t kind = le16_get(at), blocks = le16_get(at + 2);
 		if (kind != RUN_ZERO && kind != RUN_DATA)
 			return err_set(e, ERR_CORRUPT, "run %u of a %s is of unknown kind %u", i,
 				       what, kind);
@@ -153,8 +115,8 @@ void page_encode(const struct runs *runs, uint32_t blocks, struct buf *out)
 		return;
 	buf_reserve(out, HEADER_BYTES + runs->count * RUN_BYTES + chunks * NAME_BYTES);
 	put_node_header(out, PAGE_MAGIC, runs->coarse ? FLAG_COARSE : 0);
-	put32(out, blocks);
-	put32(out, runs->count);
+	buf_add_le32(out, blocks);
+	buf_add_le32(out, runs->count);
 	put_run_table(out, runs);
 	for (uint32_t i = 0; i < runs->count; i++)
 		if (runs->items[i].kind == RUN_DATA)
@@ -167,8 +129,8 @@ int page_decode(const uint8_t *data, size_t n, struct runs *out, uint32_t *block
 	runs_clear(out);
 	if (check_node_header("page", data, n, HEADER_BYTES, PAGE_MAGIC, FLAG_COARSE, e) < 0)
 		return -1;
-	uint32_t total = get32(data + 8), count = get32(data + 12);
-	bool coarse = get16(data + 6) & FLAG_COARSE;
+	uint32_t total = le32_get(data + 8), count = le32_get(data + 12);
+	bool coarse = le16_get(data + 6) & FLAG_COARSE;
 	if (total == 0 || total > REGION_BLOCKS || count > total ||
 	    n < HEADER_BYTES + (size_t)count * RUN_BYTES)
 		return err_set(e, ERR_CORRUPT, "a page of %zu bytes claims %u blocks in %u runs", n,
@@ -210,8 +172,8 @@ void branch_encode(const struct name *pages, uint32_t count, struct buf *out)
 	if (names_all_zero(pages, count))
 		return;
 	put_node_header(out, BRANCH_MAGIC, 0);
-	put32(out, count);
-	put32(out, 0);
+	buf_add_le32(out, count);
+	buf_add_le32(out, 0);
 	buf_add(out, pages, count * sizeof *pages);
 }
 
@@ -220,8 +182,8 @@ int branch_decode(const uint8_t *data, size_t n, struct name pages[TREE_FANOUT],
 {
 	if (check_node_header("branch", data, n, HEADER_BYTES, BRANCH_MAGIC, 0, e) < 0)
 		return -1;
-	uint32_t names = get32(data + 8);
-	if (names == 0 || names > TREE_FANOUT || get32(data + 12) != 0 ||
+	uint32_t names = le32_get(data + 8);
+	if (names == 0 || names > TREE_FANOUT || le32_get(data + 12) != 0 ||
 	    n != HEADER_BYTES + names * NAME_BYTES)
 		return err_set(e, ERR_CORRUPT, "a branch of %zu bytes claims %u pages", n, names);
 	memcpy(pages, data + HEADER_BYTES, names * NAME_BYTES);
@@ -247,23 +209,23 @@ void disk_root_encode(const struct disk_root *root, struct buf *out)
 	const struct layout *layout = &root->layout;
 	assert(root->branch_count == disk_root_branches(layout) && layout->segment_count > 0);
 	put_node_header(out, ROOT_MAGIC, 0);
-	put64(out, layout->size);
-	put64(out, root->key_domain);
-	put32(out, root->cutter_version);
-	put32(out, BLOCK_BYTES);
-	put32(out, REGION_BYTES);
-	put32(out, TREE_FANOUT);
-	put32(out, layout->segment_count - 1);
-	put32(out, root->branch_count);
+	buf_add_le64(out, layout->size);
+	buf_add_le64(out, root->key_domain);
+	buf_add_le32(out, root->cutter_version);
+	buf_add_le32(out, BLOCK_BYTES);
+	buf_add_le32(out, REGION_BYTES);
+	buf_add_le32(out, TREE_FANOUT);
+	buf_add_le32(out, layout->segment_count - 1);
+	buf_add_le32(out, root->branch_count);
 	for (uint32_t i = 1; i < layout->segment_count; i++)
-		put64(out, layout->segments[i].start);
+		buf_add_le64(out, layout->segments[i].start);
 	buf_add(out, root->branches, root->branch_count * sizeof *root->branches);
 }
 
 static int decode_layout(const uint8_t *data, size_t n, struct layout *out, struct err *e)
 {
-	uint64_t starts[LAYOUT_MAX_SEGMENTS], size = get64(data + 8);
-	uint32_t count = get32(data + 40);
+	uint64_t starts[LAYOUT_MAX_SEGMENTS], size = le64_get(data + 8);
+	uint32_t count = le32_get(data + 40);
 	if (size < LIMIT_DISK_MIN_BYTES || size > LIMIT_DISK_MAX_BYTES)
 		return err_set(e, ERR_CORRUPT, "a disk root claims a disk of %" PRIu64 " bytes",
 			       size);
@@ -271,7 +233,7 @@ static int decode_layout(const uint8_t *data, size_t n, struct layout *out, stru
 		return err_set(e, ERR_CORRUPT, "a disk root of %zu bytes claims %u segments", n,
 			       count + 1);
 	for (uint32_t i = 0; i < count; i++)
-		starts[i] = get64(data + ROOT_BYTES + i * sizeof *starts);
+		starts[i] = le64_get(data + ROOT_BYTES + i * sizeof *starts);
 	return layout_from_starts(out, size, starts, count, e);
 }
 
@@ -280,21 +242,21 @@ int disk_root_decode(const uint8_t *data, size_t n, struct disk_root *out, struc
 	*out = (struct disk_root){0};
 	if (check_node_header("disk root", data, n, ROOT_BYTES, ROOT_MAGIC, 0, e) < 0)
 		return -1;
-	out->key_domain = get64(data + 16);
-	out->cutter_version = get32(data + 24);
+	out->key_domain = le64_get(data + 16);
+	out->cutter_version = le32_get(data + 24);
 	if (out->cutter_version != CUTTER_VERSION)
 		return err_set(e, ERR_INVALID,
 			       "a disk was cut by rule %u, this program knows rule %u; update it",
 			       out->cutter_version, CUTTER_VERSION);
-	if (get32(data + 28) != BLOCK_BYTES || get32(data + 32) != REGION_BYTES ||
-	    get32(data + 36) != TREE_FANOUT)
+	if (le32_get(data + 28) != BLOCK_BYTES || le32_get(data + 32) != REGION_BYTES ||
+	    le32_get(data + 36) != TREE_FANOUT)
 		return err_set(e, ERR_INVALID,
 			       "a disk root has blocks of %u bytes, regions of %u bytes and a "
 			       "fan-out of %u, which this program does not read",
-			       get32(data + 28), get32(data + 32), get32(data + 36));
+			       le32_get(data + 28), le32_get(data + 32), le32_get(data + 36));
 	if (decode_layout(data, n, &out->layout, e) < 0)
 		return -1;
-	uint32_t branches = get32(data + 44);
+	uint32_t branches = le32_get(data + 44);
 	size_t names_at = ROOT_BYTES + (out->layout.segment_count - 1) * sizeof(uint64_t);
 	if (branches != disk_root_branches(&out->layout) ||
 	    n != names_at + (size_t)branches * NAME_BYTES)
@@ -310,8 +272,8 @@ int disk_root_decode(const uint8_t *data, size_t n, struct disk_root *out, struc
 
 void runs_outline_encode(const struct runs *runs, struct buf *out)
 {
-	put32(out, runs->coarse ? FLAG_COARSE : 0);
-	put32(out, runs->count);
+	buf_add_le32(out, runs->coarse ? FLAG_COARSE : 0);
+	buf_add_le32(out, runs->count);
 	put_run_table(out, runs);
 	put_ends(out, runs->coarse, runs->fine_ends);
 }
@@ -319,12 +281,13 @@ void runs_outline_encode(const struct runs *runs, struct buf *out)
 int runs_outline_decode(const uint8_t *data, size_t n, struct runs *out, struct err *e)
 {
 	runs_clear(out);
-	if (n < OUTLINE_BYTES || get32(data) & ~FLAG_COARSE || get32(data + 4) > REGION_BLOCKS ||
-	    n != OUTLINE_BYTES + (size_t)get32(data + 4) * RUN_BYTES +
-		     ENDS_BYTES(get32(data) & FLAG_COARSE))
+	if (n < OUTLINE_BYTES || le32_get(data) & ~FLAG_COARSE ||
+	    le32_get(data + 4) > REGION_BLOCKS ||
+	    n != OUTLINE_BYTES + (size_t)le32_get(data + 4) * RUN_BYTES +
+		     ENDS_BYTES(le32_get(data) & FLAG_COARSE))
 		return err_set(e, ERR_CORRUPT, "%zu bytes are no outline of a region", n);
-	uint32_t count = get32(data + 4);
-	out->coarse = get32(data) & FLAG_COARSE;
+	uint32_t count = le32_get(data + 4);
+	out->coarse = le32_get(data) & FLAG_COARSE;
 	if (get_run_table("outline", data + OUTLINE_BYTES, count, out->coarse, out, e) < 0)
 		return -1;
 	return get_ends("outline", data + OUTLINE_BYTES + (size_t)count * RUN_BYTES, out, e);
@@ -332,14 +295,14 @@ int runs_outline_decode(const uint8_t *data, size_t n, struct runs *out, struct 
 
 void ops_encode(const struct ops *ops, struct buf *out)
 {
-	put32(out, ops->coarse ? FLAG_COARSE : 0);
-	put32(out, ops->count);
+	buf_add_le32(out, ops->coarse ? FLAG_COARSE : 0);
+	buf_add_le32(out, ops->count);
 	for (uint32_t i = 0; i < ops->count; i++) {
 		const struct op *op = &ops->items[i];
-		put16(out, op->kind);
-		put16(out, op->count);
+		buf_add_le16(out, op->kind);
+		buf_add_le16(out, op->count);
 		if (op->kind == OP_KEEP)
-			put32(out, op->skip);
+			buf_add_le32(out, op->skip);
 		else if (op->kind == OP_DATA)
 			buf_add(out, op->name.bytes, NAME_BYTES);
 	}
@@ -351,7 +314,7 @@ static int decode_op(const uint8_t *data, size_t n, uint32_t index, struct op *o
 {
 	if (n < RUN_BYTES)
 		return err_set(e, ERR_CORRUPT, "the list of ops ends before op %u", index);
-	*op = (struct op){.kind = get16(data), .count = get16(data + 2)};
+	*op = (struct op){.kind = le16_get(data), .count = le16_get(data + 2)};
 	size_t body = op->kind == OP_KEEP ? sizeof op->skip : op->kind == OP_DATA ? NAME_BYTES : 0;
 	if (op->kind > OP_DATA || op->count == 0 || op->count > REGION_BLOCKS ||
 	    (op->kind == OP_DATA && op->count > CHUNK_MAX_BLOCKS))
@@ -360,7 +323,7 @@ static int decode_op(const uint8_t *data, size_t n, uint32_t index, struct op *o
 	if (n < RUN_BYTES + body)
 		return err_set(e, ERR_CORRUPT, "the list of ops ends inside op %u", index);
 	if (op->kind == OP_KEEP)
-		op->skip = get32(data + RUN_BYTES);
+		op->skip = le32_get(data + RUN_BYTES);
 	else if (op->kind == OP_DATA)
 		memcpy(op->name.bytes, data + RUN_BYTES, NAME_BYTES);
 	if (op->kind == OP_DATA && name_is_zero(&op->name))
@@ -373,10 +336,11 @@ int ops_decode(const uint8_t *data, size_t n, struct ops *out, struct err *e)
 	out->count = 0;
 	free(out->fine_ends);
 	out->fine_ends = NULL;
-	if (n < OUTLINE_BYTES || get32(data) & ~FLAG_COARSE || get32(data + 4) > REGION_BLOCKS)
+	if (n < OUTLINE_BYTES || le32_get(data) & ~FLAG_COARSE ||
+	    le32_get(data + 4) > REGION_BLOCKS)
 		return err_set(e, ERR_CORRUPT, "%zu bytes are no list of ops", n);
-	out->coarse = get32(data) & FLAG_COARSE;
-	uint32_t count = get32(data + 4);
+	out->coarse = le32_get(data) & FLAG_COARSE;
+	uint32_t count = le32_get(data + 4);
 	size_t at = OUTLINE_BYTES;
 	for (uint32_t i = 0; i < count; i++) {
 		VEC_GROW(out->items, out->count, out->cap);

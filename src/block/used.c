@@ -83,7 +83,7 @@ static int find_md_at_end(struct volume *v, struct err *e)
 		int result = volume_at(v, places[i], 4, &at, e);
 		if (result != FINE)
 			return result;
-		if (le32_at(at) == 0xa92b4efc || be32_at(at) == 0xa92b4efc)
+		if (le32_get(at) == 0xa92b4efc || be32_at(at) == 0xa92b4efc)
 			v->kind = "md";
 	}
 	return FINE;
@@ -112,7 +112,7 @@ static int find_zfs(struct volume *v, struct err *e)
 		int result = volume_at(v, at, 8, &block, e);
 		if (result != FINE)
 			return result;
-		if (le64_at(block) == magic || be64_at(block) == magic)
+		if (le64_get(block) == magic || be64_at(block) == magic)
 			v->kind = "zfs";
 	}
 	return FINE;
@@ -155,8 +155,8 @@ int used_swap(struct volume *v, struct err *e)
 		v->kind = "swap";
 		if ((result = volume_at(v, 0, SWAP_LAST_PAGE + 4, &at, e)) != FINE)
 			return result;
-		uint64_t pages = 1ull + le32_at(at + SWAP_LAST_PAGE);
-		if (le32_at(at + SWAP_VERSION) != 1)
+		uint64_t pages = 1ull + le32_get(at + SWAP_LAST_PAGE);
+		if (le32_get(at + SWAP_VERSION) != 1)
 			return volume_doubt(v, "its version is not known");
 		if (pages < 2 || pages > v->length / page)
 			return volume_doubt(v, "it is larger than its partition");

@@ -82,7 +82,7 @@ static bool has_super(const struct ext *x, uint32_t group)
 	if (group == 0)
 		return true;
 	if (x->compat & COMPAT_SPARSE2)
-		return group == le32_at(x->super + 0x24c) || group == le32_at(x->super + 0x250);
+		return group == le32_get(x->super + 0x24c) || group == le32_get(x->super + 0x250);
 	return !(x->ro_compat & RO_SPARSE) || power_of(group, 3) || power_of(group, 5) ||
 	       power_of(group, 7);
 }
@@ -91,13 +91,13 @@ static int check_features(struct ext *x)
 {
 	struct volume *v = x->v;
 	const uint8_t *s = x->super;
-	if (le32_at(s + 0x4c) == 0) { /* the first revision has neither features nor sizes */
+	if (le32_get(s + 0x4c) == 0) { /* the first revision has neither features nor sizes */
 		x->inode_bytes = 128;
 	} else {
-		x->compat = le32_at(s + 0x5c);
-		x->incompat = le32_at(s + 0x60);
-		x->ro_compat = le32_at(s + 0x64);
-		x->inode_bytes = le16_at(s + 0x58);
+		x->compat = le32_get(s + 0x5c);
+		x->incompat = le32_get(s + 0x60);
+		x->ro_compat = le32_get(s + 0x64);
+		x->inode_bytes = le16_get(s + 0x58);
 	}
 	bool journal = x->compat & COMPAT_JOURNAL;
 	v->kind = (x->incompat & ~0x16u) || (x->ro_compat & ~0x3u) ? "ext4"
@@ -108,17 +108,17 @@ static int check_features(struct ext *x)
 		return volume_doubt(v, "it has a feature that is not known");
 	if ((x->ro_compat & RO_METADATA_CSUM) && (x->ro_compat & RO_GDT_CSUM))
 		return volume_doubt(v, "its features contradict one another");
-	if (le32_at(s + 0x48) != 0)
+	if (le32_get(s + 0x48) != 0)
 		return volume_doubt(v, "it was not made by Linux");
-	if (le16_at(s + 0x3a) != STATE_CLEAN)
+	if (le16_get(s + 0x3a) != STATE_CLEAN)
 		return volume_doubt(v, "it was not unmounted cleanly, or has errors");
 	if (!journal && (x->incompat & INCOMPAT_RECOVER))
 		return volume_doubt(v, "it needs recovery and has no journal");
 	x->dirty = x->incompat & INCOMPAT_RECOVER;
 	if (x->ro_compat & RO_METADATA_CSUM) {
-		if (s[0x175] != 1 || ext_crc32c(~0u, s, 0x3fc) != le32_at(s + 0x3fc))
+		if (s[0x175] != 1 || ext_crc32c(~0u, s, 0x3fc) != le32_get(s + 0x3fc))
 			return volume_doubt(v, "its superblock fails its checksum");
-		x->seed = (x->incompat & INCOMPAT_SEED) ? le32_at(s + 0x270)
+		x->seed = (x->incompat & INCOMPAT_SEED) ? le32_get(s + 0x270)
 							: ext_crc32c(~0u, s + 0x68, 16);
 	}
 	return FINE;
@@ -127,24 +127,24 @@ static int check_features(struct ext *x)
 static int check_sizes(struct ext *x)
 {
 	const uint8_t *s = x->super;
-	uint32_t log_block = le32_at(s + 0x18);
-	if (log_block > 6 || le32_at(s + 0x1c) != log_block)
+	uint32_t log_block = le32_get(s + 0x18);
+	if (log_block > 6 || le32_get(s + 0x1c) != log_block)
 		return volume_doubt(x->v, "its block size is absurd");
 	x->block_bytes = 1024u << log_block;
-	x->blocks = le32_at(s + 4);
+	x->blocks = le32_get(s + 4);
 	x->desc_bytes = 32;
 	if (x->incompat & INCOMPAT_64BIT) {
-		x->blocks |= (uint64_t)le32_at(s + 0x150) << 32;
-		x->desc_bytes = le16_at(s + 0xfe);
+		x->blocks |= (uint64_t)le32_get(s + 0x150) << 32;
+		x->desc_bytes = le16_get(s + 0xfe);
 	}
-	x->first_block = le32_at(s + 0x14);
-	x->blocks_per_group = le32_at(s + 0x20);
-	x->inodes_per_group = le32_at(s + 0x28);
+	x->first_block = le32_get(s + 0x14);
+	x->blocks_per_group = le32_get(s + 0x20);
+	x->inodes_per_group = le32_get(s + 0x28);
 	if (x->blocks == 0 || x->blocks > x->v->length / x->block_bytes)
 		return volume_doubt(x->v, "it is larger than its partition");
 	if (x->first_block != (x->block_bytes == 1024) || x->first_block >= x->blocks ||
 	    x->blocks_per_group < 64 || x->blocks_per_group > 8 * x->block_bytes ||
-	    x->blocks_per_group % 8 || le32_at(s + 0x24) != x->blocks_per_group ||
+	    x->blocks_per_group % 8 || le32_get(s + 0x24) != x->blocks_per_group ||
 	    x->inodes_per_group < JOURNAL_INODE || x->inodes_per_group > 8 * x->block_bytes ||
 	    x->inode_bytes < 128 || x->inode_bytes > x->block_bytes ||
 	    (x->inode_bytes & (x->inode_bytes - 1)) || x->desc_bytes < 32 || x->desc_bytes > 1024 ||
@@ -175,7 +175,7 @@ static uint32_t group_blocks(const struct ext *x, uint32_t group)
 
 static bool in_meta_group(const struct ext *x, uint32_t desc_block)
 {
-	return (x->incompat & INCOMPAT_META_BG) && desc_block >= le32_at(x->super + 0x104);
+	return (x->incompat & INCOMPAT_META_BG) && desc_block >= le32_get(x->super + 0x104);
 }
 
 static uint64_t desc_block_at(const struct ext *x, uint32_t desc_block)
@@ -195,10 +195,10 @@ static uint32_t base_blocks(const struct ext *x, uint32_t group)
 	if (in_meta_group(x, group / x->descs_per_block))
 		return super + (which <= 1 || which == x->descs_per_block - 1);
 	if (x->incompat & INCOMPAT_META_BG) {
-		uint32_t first = le32_at(x->super + 0x104);
+		uint32_t first = le32_get(x->super + 0x104);
 		all = first < all ? first : all;
 	}
-	return super ? 1 + all + le16_at(x->super + 0xce) : 0;
+	return super ? 1 + all + le16_get(x->super + 0xce) : 0;
 }
 
 static bool desc_whole(const struct ext *x, uint32_t group, const uint8_t *d)
@@ -211,7 +211,7 @@ static bool desc_whole(const struct ext *x, uint32_t group, const uint8_t *d)
 		crc = ext_crc32c(crc, d, DESC_CHECKSUM);
 		crc = ext_crc32c(crc, zero, sizeof zero);
 		crc = ext_crc32c(crc, d + rest, x->desc_bytes - rest);
-		return (crc & 0xffff) == le16_at(d + DESC_CHECKSUM);
+		return (crc & 0xffff) == le16_get(d + DESC_CHECKSUM);
 	}
 	if (x->ro_compat & RO_GDT_CSUM) {
 		uint16_t crc = crc16(0xffff, x->super + 0x68, 16);
@@ -219,7 +219,7 @@ static bool desc_whole(const struct ext *x, uint32_t group, const uint8_t *d)
 		crc = crc16(crc, d, DESC_CHECKSUM);
 		if (x->incompat & INCOMPAT_64BIT)
 			crc = crc16(crc, d + rest, x->desc_bytes - rest);
-		return crc == le16_at(d + DESC_CHECKSUM);
+		return crc == le16_get(d + DESC_CHECKSUM);
 	}
 	return true;
 }
@@ -229,16 +229,16 @@ static bool bitmap_whole(const struct ext *x, const uint8_t *d, const uint8_t *b
 	if (!(x->ro_compat & RO_METADATA_CSUM))
 		return true;
 	uint32_t crc = ext_crc32c(x->seed, bitmap, x->blocks_per_group / 8);
-	if ((crc & 0xffff) != le16_at(d + 0x18))
+	if ((crc & 0xffff) != le16_get(d + 0x18))
 		return false;
-	return x->desc_bytes < DESC_BITMAP_HI_END || crc >> 16 == le16_at(d + 0x38);
+	return x->desc_bytes < DESC_BITMAP_HI_END || crc >> 16 == le16_get(d + 0x38);
 }
 
 static uint64_t desc_number(const struct ext *x, const uint8_t *d, uint32_t low, uint32_t high)
 {
-	uint64_t number = le32_at(d + low);
+	uint64_t number = le32_get(d + low);
 	if (x->desc_bytes >= 64)
-		number |= (uint64_t)le32_at(d + high) << 32;
+		number |= (uint64_t)le32_get(d + high) << 32;
 	return number;
 }
 
@@ -310,10 +310,10 @@ static int read_group(struct ext *x, uint32_t group, const uint8_t *d, struct ke
 		      uint8_t *bitmap, struct err *e)
 {
 	struct group_places at;
-	uint32_t free_blocks = le16_at(d + 0xc), flags = le16_at(d + 0x12), found;
+	uint32_t free_blocks = le16_get(d + 0xc), flags = le16_get(d + 0x12), found;
 	int result;
 	if (x->desc_bytes >= 64)
-		free_blocks |= (uint32_t)le16_at(d + 0x2c) << 16;
+		free_blocks |= (uint32_t)le16_get(d + 0x2c) << 16;
 	if (!desc_whole(x, group, d))
 		return volume_doubt(x->v, "a group descriptor fails its checksum");
 	if ((result = find_places(x, d, &at)) != FINE)
@@ -372,7 +372,7 @@ static int read_journal(struct ext *x, struct err *e)
 	const uint8_t *s = x->super;
 	uint8_t inode[128], *descs = xmalloc(x->block_bytes);
 	int result;
-	if (le32_at(s + 0xe0) != JOURNAL_INODE) {
+	if (le32_get(s + 0xe0) != JOURNAL_INODE) {
 		result = volume_doubt(x->v, "its journal is on another disk");
 		goto out;
 	}
@@ -409,10 +409,10 @@ static int check_recovered_super(struct ext *x, struct err *e)
 		     memcmp(r + 0x270, x->super + 0x270, 4) == 0;
 	for (size_t i = 0; i < COUNT_OF(same); i++)
 		equal &= memcmp(r + same[i][0], x->super + same[i][0], same[i][1]) == 0;
-	equal &= (le32_at(r + 0x60) & ~INCOMPAT_RECOVER) == (x->incompat & ~INCOMPAT_RECOVER);
+	equal &= (le32_get(r + 0x60) & ~INCOMPAT_RECOVER) == (x->incompat & ~INCOMPAT_RECOVER);
 	/* The first large file, and the first orphan, set a bit. */
-	equal &= ((le32_at(r + 0x64) ^ x->ro_compat) & ~0x10002u) == 0;
-	equal &= le16_at(r + 0x3a) == STATE_CLEAN;
+	equal &= ((le32_get(r + 0x64) ^ x->ro_compat) & ~0x10002u) == 0;
+	equal &= le16_get(r + 0x3a) == STATE_CLEAN;
 	if (!equal)
 		result = volume_doubt(x->v, "its journal changes the superblock");
 out:
@@ -429,7 +429,7 @@ int used_ext(struct volume *v, struct err *e)
 		return DOUBT;
 	if ((result = volume_read(v, SUPER_AT, SUPER_BYTES, super, e)) != FINE)
 		return result;
-	if (le16_at(super + 0x38) != 0xef53)
+	if (le16_get(super + 0x38) != 0xef53)
 		return DOUBT;
 	v->kind = "ext4";
 	if ((result = check_features(&x)) == FINE && (result = check_sizes(&x)) == FINE &&

@@ -62,28 +62,28 @@ static int add_run(struct ext *x, uint64_t physical, uint32_t length)
 static int walk_extents(struct ext *x, const uint8_t *node, uint32_t bytes, uint32_t depth,
 			uint32_t *nodes, struct err *e)
 {
-	uint32_t entries = le16_at(node + 2);
+	uint32_t entries = le16_get(node + 2);
 	int result = FINE;
-	if (le16_at(node) != 0xf30a || le16_at(node + 6) != depth ||
+	if (le16_get(node) != 0xf30a || le16_get(node + 6) != depth ||
 	    entries > (bytes - HEADER_BYTES) / 12 || entries == 0)
 		return volume_doubt(x->v, strange_inode);
 	uint8_t *child = depth ? xmalloc(x->block_bytes) : NULL;
 	for (uint32_t i = 0; i < entries && result == FINE; i++) {
 		const uint8_t *entry = node + HEADER_BYTES + i * 12;
-		if (le32_at(entry) != x->journal.length) {
+		if (le32_get(entry) != x->journal.length) {
 			result = volume_doubt(x->v, strange_inode); /* a hole */
 		} else if (depth == 0) {
-			uint32_t length = le16_at(entry + 4);
+			uint32_t length = le16_get(entry + 4);
 			if (length == 0 || length > 32768)
 				result = volume_doubt(x->v, strange_inode);
 			else
 				result = add_run(
-				    x, le32_at(entry + 8) | (uint64_t)le16_at(entry + 6) << 32,
+				    x, le32_get(entry + 8) | (uint64_t)le16_get(entry + 6) << 32,
 				    length);
 		} else if (++*nodes > MAX_NODES) {
 			result = volume_doubt(x->v, strange_inode);
 		} else {
-			uint64_t block = le32_at(entry + 4) | (uint64_t)le16_at(entry + 8) << 32;
+			uint64_t block = le32_get(entry + 4) | (uint64_t)le16_get(entry + 8) << 32;
 			if ((result = ext_home_block(x, block, child, e)) == FINE)
 				result = walk_extents(x, child, x->block_bytes, depth - 1, nodes,
 						      e);
@@ -104,7 +104,7 @@ static int walk_pointers(struct ext *x, uint32_t block, uint32_t depth, uint32_t
 	result = ext_home_block(x, block, pointers, e);
 	for (uint32_t i = 0; i < x->block_bytes / 4 && result == FINE && x->journal.length < needed;
 	     i++)
-		result = walk_pointers(x, le32_at(pointers + i * 4), depth - 1, needed, e);
+		result = walk_pointers(x, le32_get(pointers + i * 4), depth - 1, needed, e);
 	free(pointers);
 	return result;
 }
@@ -112,22 +112,22 @@ static int walk_pointers(struct ext *x, uint32_t block, uint32_t depth, uint32_t
 static int find_journal(struct ext *x, const uint8_t *inode, struct err *e)
 {
 	const uint8_t *map = inode + 0x28;
-	uint64_t bytes = le32_at(inode + 4) | (uint64_t)le32_at(inode + 0x6c) << 32;
+	uint64_t bytes = le32_get(inode + 4) | (uint64_t)le32_get(inode + 0x6c) << 32;
 	uint32_t nodes = 0;
 	int result = FINE;
-	if ((le16_at(inode) & 0xf000) != 0x8000 || bytes / x->block_bytes > MAX_JOURNAL_BLOCKS ||
+	if ((le16_get(inode) & 0xf000) != 0x8000 || bytes / x->block_bytes > MAX_JOURNAL_BLOCKS ||
 	    bytes < JOURNAL_SUPER)
 		return volume_doubt(x->v, strange_inode);
 	uint32_t needed = (uint32_t)(bytes / x->block_bytes);
-	if (le32_at(inode + 0x20) & 0x80000) {
-		uint32_t depth = le16_at(map + 6);
+	if (le32_get(inode + 0x20) & 0x80000) {
+		uint32_t depth = le16_get(map + 6);
 		if (depth > MAX_DEPTH)
 			return volume_doubt(x->v, strange_inode);
 		result = walk_extents(x, map, 60, depth, &nodes, e);
 	} else {
 		for (uint32_t i = 0; i < 15 && result == FINE && x->journal.length < needed; i++)
-			result = walk_pointers(x, le32_at(map + i * 4), i < 12 ? 0 : i - 11, needed,
-					       e);
+			result = walk_pointers(x, le32_get(map + i * 4), i < 12 ? 0 : i - 11,
+					       needed, e);
 	}
 	if (result == FINE && (x->journal.length < needed || needed == 0))
 		result = volume_doubt(x->v, strange_inode);

@@ -75,9 +75,9 @@ static int read_boot(struct ntfs *x, struct err *e)
 	if (memcmp(b + 3, "NTFS    ", 8) != 0)
 		return DOUBT;
 	v->kind = "ntfs";
-	uint32_t sector = le16_at(b + 11);
+	uint32_t sector = le16_get(b + 11);
 	uint32_t per = b[13] <= 0x80 ? b[13] : b[13] >= 0xf4 ? 1u << (256 - b[13]) : 0;
-	uint64_t sectors = le64_at(b + 0x28);
+	uint64_t sectors = le64_get(b + 0x28);
 	x->cluster_bytes = sector * per;
 	if (!power_of_2(sector) || sector < 256 || sector > 4096 || !power_of_2(per) ||
 	    x->cluster_bytes > 2u << 20 || x->cluster_bytes < 512 || b[510] != 0x55 ||
@@ -86,7 +86,7 @@ static int read_boot(struct ntfs *x, struct err *e)
 	if (sectors == 0 || sectors > v->length / sector)
 		return volume_doubt(v, "it is larger than its partition");
 	x->clusters = sectors / per;
-	x->mft_cluster = le64_at(b + 0x30);
+	x->mft_cluster = le64_get(b + 0x30);
 	x->record_bytes = record_size((int8_t)b[0x40], x->cluster_bytes);
 	if (!power_of_2(x->record_bytes) || x->record_bytes < 1024 ||
 	    x->record_bytes > MAX_RECORD || x->mft_cluster == 0 || x->mft_cluster >= x->clusters)
@@ -103,7 +103,7 @@ static int check_shadows(struct ntfs *x, struct err *e)
 					       0xb7, 0xae, 0x04, 0x04, 0x6e, 0x6c, 0xc7, 0x52};
 	const uint8_t *h;
 	int result = volume_at(x->v, SHADOW_AT, 512, &h, e);
-	if (result == FINE && memcmp(h, identifier, sizeof identifier) == 0 && le64_at(h + 48))
+	if (result == FINE && memcmp(h, identifier, sizeof identifier) == 0 && le64_get(h + 48))
 		return volume_doubt(x->v, "it has shadow copies, which use what is free");
 	return result;
 }
@@ -113,7 +113,7 @@ static int check_shadows(struct ntfs *x, struct err *e)
 /* The last two bytes of each sector are kept in the header; there they have a number instead. */
 static bool unfix(uint8_t *block, uint32_t bytes, const char *magic)
 {
-	uint32_t at = le16_at(block + 4), count = le16_at(block + 6);
+	uint32_t at = le16_get(block + 4), count = le16_get(block + 6);
 	if (memcmp(block, magic, 4) != 0 || count != bytes / FIXUP_SECTOR + 1 || at < 8 || at % 2 ||
 	    at + 2 * count > FIXUP_SECTOR - 2)
 		return false;
@@ -206,8 +206,8 @@ static int read_record(struct ntfs *x, uint32_t number, struct err *e)
 			 : read_file(x, &x->mft, at, x->record_bytes, x->record, e);
 	if (result != FINE)
 		return result;
-	if (!unfix(x->record, x->record_bytes, "FILE") || !(le16_at(x->record + 22) & 1) ||
-	    le32_at(x->record + 24) > x->record_bytes || le64_at(x->record + 32) != 0)
+	if (!unfix(x->record, x->record_bytes, "FILE") || !(le16_get(x->record + 22) & 1) ||
+	    le32_get(x->record + 24) > x->record_bytes || le64_get(x->record + 32) != 0)
 		return volume_doubt(x->v, broken_record);
 	return FINE;
 }
@@ -216,11 +216,11 @@ static int read_record(struct ntfs *x, uint32_t number, struct err *e)
  * the record is damaged or continues in others. */
 static const uint8_t *find_attribute(struct ntfs *x, uint32_t type, bool named, uint32_t *length)
 {
-	uint32_t at = le16_at(x->record + 20), end = le32_at(x->record + 24);
+	uint32_t at = le16_get(x->record + 20), end = le32_get(x->record + 24);
 	const uint8_t *found = NULL;
 	while (end >= 24 && at <= end - 8) {
 		const uint8_t *a = x->record + at;
-		uint32_t this_type = le32_at(a), bytes = le32_at(a + 4);
+		uint32_t this_type = le32_get(a), bytes = le32_get(a + 4);
 		if (this_type == ATTR_END)
 			return found;
 		if (bytes < 24 || bytes % 8 || bytes > end - at || this_type == ATTR_LIST)
@@ -245,13 +245,13 @@ static int find_file(struct ntfs *x, uint32_t number, uint32_t type, struct file
 	if (!a)
 		return type == ATTR_ALLOCATION && !x->v->why ? FINE
 							     : volume_doubt(x->v, broken_record);
-	if (a[8] != 1 || length < 64 || le16_at(a + 12) || le64_at(a + 16) ||
-	    le16_at(a + 32) < 64 || le16_at(a + 32) >= length)
+	if (a[8] != 1 || length < 64 || le16_get(a + 12) || le64_get(a + 16) ||
+	    le16_get(a + 32) < 64 || le16_get(a + 32) >= length)
 		return volume_doubt(x->v, broken_record);
-	f->bytes = le64_at(a + 48);
-	f->initialised = le64_at(a + 56);
-	uint64_t last = le64_at(a + 24);
-	if ((result = read_runs(x, f, a + le16_at(a + 32), a + length)) != FINE)
+	f->bytes = le64_get(a + 48);
+	f->initialised = le64_get(a + 56);
+	uint64_t last = le64_get(a + 24);
+	if ((result = read_runs(x, f, a + le16_get(a + 32), a + length)) != FINE)
 		return result;
 	if (f->clusters != last + 1 || f->bytes > f->clusters * x->cluster_bytes ||
 	    f->initialised > f->bytes)
@@ -268,12 +268,12 @@ static int check_volume_flags(struct ntfs *x, struct err *e)
 	if (result != FINE)
 		return result;
 	const uint8_t *a = find_attribute(x, ATTR_INFORMATION, false, &length);
-	if (!a || a[8] != 0 || le16_at(a + 20) > length - 12 || le32_at(a + 16) < 12)
+	if (!a || a[8] != 0 || le16_get(a + 20) > length - 12 || le32_get(a + 16) < 12)
 		return volume_doubt(x->v, broken_record);
-	const uint8_t *information = a + le16_at(a + 20);
+	const uint8_t *information = a + le16_get(a + 20);
 	if (information[8] != 3 || information[9] > 1)
 		return volume_doubt(x->v, "its version is not known");
-	if (le16_at(information + 10))
+	if (le16_get(information + 10))
 		return volume_doubt(x->v, "it is marked for a check");
 	return FINE;
 }
@@ -294,8 +294,8 @@ static int check_log(struct ntfs *x, struct err *e)
 		}
 		if (memcmp(page, "RSTR", 4) != 0)
 			continue;
-		size = le32_at(page + 16);
-		uint32_t area = le16_at(page + 24);
+		size = le32_get(page + 16);
+		uint32_t area = le16_get(page + 24);
 		if (!power_of_2(size) || size < 4096 || size > CHUNK) {
 			result = volume_doubt(x->v, "its log is damaged");
 			break;
@@ -304,7 +304,7 @@ static int check_log(struct ntfs *x, struct err *e)
 		if (result == FINE && (!unfix(page, size, "RSTR") || area < 32 ||
 				       area > FIXUP_SECTOR - 64 || area % 8))
 			result = volume_doubt(x->v, "its log is damaged");
-		if (result == FINE && !(le16_at(page + area + 14) & LOG_CLEAN))
+		if (result == FINE && !(le16_get(page + area + 14) & LOG_CLEAN))
 			result = volume_doubt(x->v, "its log would have to be replayed");
 		valid++;
 	}

@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/le.h"
 #include "block/used.h"
 
 #define VOLUME_WINDOW_BYTES (256u << 10)
@@ -51,27 +52,6 @@ int used_ext(struct volume *v, struct err *e);
 int used_xfs(struct volume *v, struct err *e);
 int used_ntfs(struct volume *v, struct err *e);
 int used_swap(struct volume *v, struct err *e);
-
-static inline uint16_t le16_at(const uint8_t *at)
-{
-	uint16_t value;
-	memcpy(&value, at, sizeof value);
-	return le16toh(value);
-}
-
-static inline uint32_t le32_at(const uint8_t *at)
-{
-	uint32_t value;
-	memcpy(&value, at, sizeof value);
-	return le32toh(value);
-}
-
-static inline uint64_t le64_at(const uint8_t *at)
-{
-	uint64_t value;
-	memcpy(&value, at, sizeof value);
-	return le64toh(value);
-}
 
 static inline uint16_t be16_at(const uint8_t *at)
 {

@@ -35,7 +35,7 @@ uint32_t xfs_crc(const uint8_t *data, uint32_t n, uint32_t at)
 
 static bool whole(const struct xfs *x, const uint8_t *data, uint32_t n, uint32_t at)
 {
-	return !x->v5 || xfs_crc(data, n, at) == le32_at(data + at);
+	return !x->v5 || xfs_crc(data, n, at) == le32_get(data + at);
 }
 
 static bool power_of_2(uint32_t n)

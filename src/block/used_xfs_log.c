@@ -144,7 +144,7 @@ static int read_data(struct log *log, const struct record *r, uint8_t *data, str
 {
 	static uint8_t zero[4];
 	uint8_t *header = (uint8_t *)(uintptr_t)r->header;
-	uint32_t crc = crc32_iscsi(header, HEADER_CRC, ~0u), stored = le32_at(header + HEADER_CRC);
+	uint32_t crc = crc32_iscsi(header, HEADER_CRC, ~0u), stored = le32_get(header + HEADER_CRC);
 	crc = crc32_iscsi(zero, sizeof zero, crc);
 	crc = crc32_iscsi(header + HEADER_CRC + 4, HEADER_STRUCT - HEADER_CRC - 4, crc);
 	for (uint32_t i = 1; i * HEADER_COVERS < r->data_bytes; i++) {
@@ -202,7 +202,7 @@ static bool changes_superblock_only(const struct record *r, const uint8_t *data)
 		if (!op || flags != OP_START || length != 0)
 			return false;
 		op = next_op(r, data, &at, &left, &length, &flags);
-		if (!op || flags || length < 16 || le32_at(op) != TRANSACTION)
+		if (!op || flags || length < 16 || le32_get(op) != TRANSACTION)
 			return false;
 		for (;;) {
 			op = next_op(r, data, &at, &left, &length, &flags);
@@ -210,10 +210,10 @@ static bool changes_superblock_only(const struct record *r, const uint8_t *data)
 				return false;
 			if (flags == OP_COMMIT && length == 0)
 				break;
-			if (flags || length < BUFFER_BYTES || le16_at(op) != ITEM_BUFFER ||
-			    (le16_at(op + 4) & BUFFER_CANCEL) || le64_at(op + 8) != 0)
+			if (flags || length < BUFFER_BYTES || le16_get(op) != ITEM_BUFFER ||
+			    (le16_get(op + 4) & BUFFER_CANCEL) || le64_get(op + 8) != 0)
 				return false;
-			for (uint32_t regions = le16_at(op + 2); regions > 1; regions--)
+			for (uint32_t regions = le16_get(op + 2); regions > 1; regions--)
 				if (!next_op(r, data, &at, &left, &length, &flags) || flags)
 					return false;
 		}

@@ -3,7 +3,6 @@
 
 #include <ctype.h>
 #include <dirent.h>
-#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -13,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/le.h"
 #include "base/limits.h"
 #include "base/text.h"
 #include "copy/copy.h"
@@ -27,34 +27,6 @@
 /* A region may be told of again after a crash between the store and the journal, so some more
  * than one record for each. */
 #define JOURNAL_MAX_BYTES (2 * (LIMIT_DISK_MAX_BYTES / REGION_BYTES) * RECORD_BYTES + MIB)
-
-static void add_u32(struct buf *b, uint32_t value)
-{
-	value = htole32(value);
-	buf_add(b, &value, sizeof value);
-}
-
-static void add_u64(struct buf *b, uint64_t value)
-{
-	value = htole64(value);
-	buf_add(b, &value, sizeof value);
-}
-
-static uint32_t get_u32(const uint8_t *at)
-{
-	uint32_t value;
-
-	memcpy(&value, at, sizeof value);
-	return le32toh(value);
-}
-
-static uint64_t get_u64(const uint8_t *at)
-{
-	uint64_t value;
-
-	memcpy(&value, at, sizeof value);
-	return le64toh(value);
-}
 
 static void add_check(struct buf *b, size_t from)
 {
@@ -90,15 +62,15 @@ static void header_encode(struct buf *out, const char *point, const struct name 
 	struct buf body = {0};
 	uint32_t point_len = strlen(point);
 
-	add_u64(&body, layout->size);
+	buf_add_le64(&body, layout->size);
 	buf_add(&body, base_root->bytes, NAME_BYTES);
-	add_u32(&body, point_len);
+	buf_add_le32(&body, point_len);
 	buf_add(&body, point, point_len);
-	add_u32(&body, layout->segment_count - 1);
+	buf_add_le32(&body, layout->segment_count - 1);
 	for (uint32_t i = 1; i < layout->segment_count; i++)
-		add_u64(&body, layout->segments[i].start);
+		buf_add_le64(&body, layout->segments[i].start);
 	buf_add(out, MAGIC, MAGIC_BYTES);
-	add_u32(out, body.len);
+	buf_add_le32(out, body.len);
 	buf_add(out, body.data, body.len);
 	add_check(out, 0);
 	buf_release(&body);
@@ -116,21 +88,21 @@ static size_t header_decode(const uint8_t *data, size_t n, const char *point, ui
 
 	if (n < MAGIC_BYTES + 4 || memcmp(data, MAGIC, MAGIC_BYTES) != 0)
 		return 0;
-	body_len = get_u32(data + MAGIC_BYTES);
+	body_len = le32_get(data + MAGIC_BYTES);
 	if (body_len > BODY_MAX || n < MAGIC_BYTES + 4 + body_len + CHECK_BYTES ||
 	    body_len < before_point + point_len + 4 ||
 	    !check_holds(data, MAGIC_BYTES + 4 + body_len))
 		return 0;
-	if (get_u64(body) != size || memcmp(body + 8, base_root->bytes, NAME_BYTES) != 0 ||
-	    get_u32(body + 8 + NAME_BYTES) != point_len ||
+	if (le64_get(body) != size || memcmp(body + 8, base_root->bytes, NAME_BYTES) != 0 ||
+	    le32_get(body + 8 + NAME_BYTES) != point_len ||
 	    memcmp(body + before_point, point, point_len) != 0)
 		return 0;
-	count = get_u32(body + before_point + point_len);
+	count = le32_get(body + before_point + point_len);
 	want = before_point + point_len + 4 + 8 * (size_t)count;
 	if (count >= LAYOUT_MAX_SEGMENTS || body_len != want)
 		return 0;
 	for (uint32_t i = 0; i < count; i++)
-		starts[i] = get_u64(body + before_point + point_len + 4 + 8 * i);
+		starts[i] = le64_get(body + before_point + point_len + 4 + 8 * i);
 	if (layout_from_starts(layout, size, starts, count, NULL))
 		return 0;
 	return MAGIC_BYTES + 4 + body_len + CHECK_BYTES;
@@ -147,7 +119,7 @@ size_t journal_scan(const uint8_t *data, size_t n, const char *point, uint64_t s
 		return 0;
 	regions = layout_regions(layout);
 	for (; n - at >= RECORD_BYTES; at += RECORD_BYTES) {
-		uint64_t region = get_u64(data + at);
+		uint64_t region = le64_get(data + at);
 		struct name page;
 
 		if (!check_holds(data + at, 8 + NAME_BYTES) || region >= regions)
@@ -260,7 +232,7 @@ void journal_add(struct journal *j, uint64_t region, const struct name *page)
 {
 	size_t from = j->pending.len;
 
-	add_u64(&j->pending, region);
+	buf_add_le64(&j->pending, region);
 	buf_add(&j->pending, page->bytes, NAME_BYTES);
 	add_check(&j->pending, from);
 }
@@ -327,7 +299,7 @@ int journal_pages(const char *path, struct name *base_root, journal_page_fn *pag
 	}
 	if (data.len < before || memcmp(data.data, MAGIC, MAGIC_BYTES) != 0)
 		goto out;
-	body_len = get_u32(data.data + MAGIC_BYTES);
+	body_len = le32_get(data.data + MAGIC_BYTES);
 	if (body_len > BODY_MAX || body_len < 8 + NAME_BYTES ||
 	    data.len < before + body_len + CHECK_BYTES ||
 	    !check_holds(data.data, before + body_len))

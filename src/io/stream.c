@@ -358,27 +358,19 @@ int frame_read(struct stream *s, uint16_t *type, struct buf *body, struct err *e
 int frame_write(struct stream *s, uint16_t type, const struct shape *shape, const void *object,
 		struct err *e)
 {
-	struct buf body = {0}, frame = {0};
+	struct buf frame = {0};
 	int result = -1;
 	if (wire_check(shape, object, e) < 0)
 		return -1;
-	wire_encode(shape, object, &body);
-	if (body.len > LIMIT_FRAME_BYTES) {
+	wire_frame_begin(&frame);
+	wire_encode(shape, object, &frame);
+	if (frame.len - FRAME_HEADER_BYTES > LIMIT_FRAME_BYTES) {
 		err_set(e, ERR_INVALID, "a message '%s' of %zu bytes; at most %llu are allowed",
-			door_word(type), body.len, LIMIT_FRAME_BYTES);
-		goto out;
+			door_word(type), frame.len - FRAME_HEADER_BYTES, LIMIT_FRAME_BYTES);
+	} else {
+		wire_frame_end(&frame, 0, type);
+		result = stream_write(s, frame.data, frame.len, e);
 	}
-	uint32_t length = (uint32_t)body.len + 2;
-	uint8_t header[FRAME_HEADER_BYTES] = {
-	    (uint8_t)length,	     (uint8_t)(length >> 8), (uint8_t)(length >> 16),
-	    (uint8_t)(length >> 24), (uint8_t)type,	     (uint8_t)(type >> 8),
-	};
-	buf_reserve(&frame, sizeof header + body.len);
-	buf_add(&frame, header, sizeof header);
-	buf_add(&frame, body.data, body.len);
-	result = stream_write(s, frame.data, frame.len, e);
-out:
-	buf_release(&body);
 	buf_release(&frame);
 	return result;
 }

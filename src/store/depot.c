@@ -32,7 +32,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "io/file.h"
-#include "store/le.h"
+#include "base/le.h"
 
 #define REF_HEADER_BYTES 16
 #define MOVES_MAX	 8 /* a record would have to be copied during each read of it */

@@ -9,7 +9,7 @@
 
 #include "base/limits.h"
 #include "store/disk.h"
-#include "store/le.h"
+#include "base/le.h"
 
 #define PACK_FORMAT 1
 #define FLUSH_BYTES (4 * MIB)

@@ -18,6 +18,9 @@
 #define PACK_ENTRY_BYTES    40
 #define RECORD_HEADER_BYTES 72
 
+/* CRC-32C (Castagnoli) of the bytes, following those whose checksum is `before` (0 at first). */
+uint32_t crc32c(uint32_t before, const void *data, size_t n);
+
 struct pack_entry {
 	struct name name;
 	uint32_t offset; /* of the record's header */

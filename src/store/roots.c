@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "store/le.h"
+#include "base/le.h"
 
 #define HEADER_BYTES 8
 
@@ -12,10 +12,8 @@ static const char magic[] = {'r', 'o', 'o', 't', 's', '\n'};
 
 void roots_encode(const struct name *roots, size_t count, struct buf *out)
 {
-	uint8_t number[2];
-	le16_put(number, (uint16_t)count);
 	buf_add(out, magic, sizeof magic);
-	buf_add(out, number, sizeof number);
+	buf_add_le16(out, (uint16_t)count);
 	buf_add(out, roots, count * sizeof *roots);
 }
 

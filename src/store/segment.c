@@ -7,7 +7,7 @@
 
 #include "base/limits.h"
 #include "store/disk.h"
-#include "store/le.h"
+#include "base/le.h"
 #include "store/nameset.h"
 #include "store/pack.h"
 

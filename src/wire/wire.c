@@ -5,30 +5,11 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/le.h"
 #include "base/limits.h"
 #include "base/text.h"
 
 /* Lists nest as deep as the shapes do, which are ours: welcome, work, base. */
-
-static void put_u32(struct buf *out, uint32_t v)
-{
-	for (unsigned i = 0; i < 4; i++)
-		buf_add_byte(out, (uint8_t)(v >> 8 * i));
-}
-
-static void put_i64(struct buf *out, int64_t v)
-{
-	for (unsigned i = 0; i < 8; i++)
-		buf_add_byte(out, (uint8_t)((uint64_t)v >> 8 * i));
-}
-
-static uint64_t get_le(const uint8_t *p, unsigned n)
-{
-	uint64_t v = 0;
-	for (unsigned i = 0; i < n; i++)
-		v |= (uint64_t)p[i] << 8 * i;
-	return v;
-}
 
 static void *item_at(const struct field *f, const struct list *list, size_t i)
 {
@@ -102,26 +83,26 @@ static void encode(const struct shape *shape, void *object, struct buf *out)
 	for (size_t i = 0; i < shape->field_count; i++) {
 		const struct field *f = &shape->fields[i];
 		switch (f->type) {
-		case FIELD_INT: put_i64(out, *field_int(f, object)); break;
+		case FIELD_INT: buf_add_le64(out, (uint64_t)*field_int(f, object)); break;
 		case FIELD_TEXT: {
 			const char *text = *field_text(f, object);
 			buf_add_byte(out, text != NULL);
 			if (text) {
 				size_t n = strlen(text);
-				put_u32(out, (uint32_t)n);
+				buf_add_le32(out, (uint32_t)n);
 				buf_add(out, text, n);
 			}
 			break;
 		}
 		case FIELD_BYTES: {
 			const struct bytes *b = field_bytes(f, object);
-			put_u32(out, (uint32_t)b->len);
+			buf_add_le32(out, (uint32_t)b->len);
 			buf_add(out, b->data, b->len);
 			break;
 		}
 		case FIELD_LIST: {
 			const struct list *list = field_list(f, object);
-			put_u32(out, (uint32_t)list->count);
+			buf_add_le32(out, (uint32_t)list->count);
 			for (size_t k = 0; k < list->count; k++)
 				encode(f->of, item_at(f, list, k), out);
 			break;
@@ -136,17 +117,25 @@ void wire_encode(const struct shape *shape, const void *object, struct buf *out)
 	encode(shape, (void *)object, out); /* only read */
 }
 
+void wire_frame_begin(struct buf *out)
+{
+	buf_add(out, (const uint8_t[FRAME_HEADER_BYTES]){0}, FRAME_HEADER_BYTES);
+}
+
+void wire_frame_end(struct buf *out, size_t start, uint16_t type)
+{
+	size_t body = out->len - start - FRAME_HEADER_BYTES;
+	assert(body <= LIMIT_FRAME_BYTES);
+	le32_put(out->data + start, (uint32_t)body + 2);
+	le16_put(out->data + start + 4, type);
+}
+
 void wire_frame(uint16_t type, const struct shape *shape, const void *object, struct buf *out)
 {
 	size_t start = out->len;
-	buf_add(out, (const uint8_t[FRAME_HEADER_BYTES]){0}, FRAME_HEADER_BYTES);
+	wire_frame_begin(out);
 	wire_encode(shape, object, out);
-	uint64_t length = out->len - start - 4;
-	assert(length - 2 <= LIMIT_FRAME_BYTES);
-	for (unsigned i = 0; i < 4; i++)
-		out->data[start + i] = (uint8_t)(length >> 8 * i);
-	out->data[start + 4] = (uint8_t)type;
-	out->data[start + 5] = (uint8_t)(type >> 8);
+	wire_frame_end(out, start, type);
 }
 
 /* What is left to decode. */
@@ -174,7 +163,7 @@ static int take_size(struct cursor *c, uint32_t *out, const struct shape *shape,
 	const uint8_t *p;
 	if (take(c, 4, &p, shape, f, e) < 0)
 		return -1;
-	*out = (uint32_t)get_le(p, 4);
+	*out = le32_get(p);
 	return *out <= f->max ? 0 : refuse_size(shape, f, *out, e);
 }
 
@@ -209,7 +198,7 @@ static int decode_field(const struct shape *shape, const struct field *f, struct
 	case FIELD_INT: {
 		if (take(c, 8, &p, shape, f, e) < 0)
 			return -1;
-		int64_t v = (int64_t)get_le(p, 8);
+		int64_t v = (int64_t)le64_get(p);
 		*field_int(f, object) = v;
 		return int_allowed(f, v) ? 0 : refuse_int(shape, f, v, e);
 	}
@@ -262,12 +251,12 @@ int wire_decode(const struct shape *shape, const uint8_t *data, size_t n, void *
 int wire_frame_header(const uint8_t header[FRAME_HEADER_BYTES], uint32_t *body_len, uint16_t *type,
 		      struct err *e)
 {
-	uint32_t length = (uint32_t)get_le(header, 4);
+	uint32_t length = le32_get(header);
 	if (length < 2 || length - 2 > LIMIT_FRAME_BYTES)
 		return err_set(e, ERR_INVALID,
 			       "a frame of %" PRIu32 " bytes; from 2 to %llu are allowed", length,
 			       LIMIT_FRAME_BYTES + 2);
 	*body_len = length - 2;
-	*type = (uint16_t)get_le(header + 4, 2);
+	*type = le16_get(header + 4);
 	return 0;
 }

@@ -22,6 +22,10 @@ int wire_check(const struct shape *shape, const void *object, struct err *e);
 /* Append the body alone / a whole frame. Asserts that the object is within its shape's bounds. */
 void wire_encode(const struct shape *shape, const void *object, struct buf *out);
 void wire_frame(uint16_t type, const struct shape *shape, const void *object, struct buf *out);
+/* A frame whose body the caller appends in between, and which may turn out too long: room for the
+ * header, and the header of the frame that begins at `start`. Asserts its length. */
+void wire_frame_begin(struct buf *out);
+void wire_frame_end(struct buf *out, size_t start, uint16_t type);
 
 /* Fill `object` (overwritten; released again on failure) from exactly `n` bytes. ERR_INVALID. */
 int wire_decode(const struct shape *shape, const uint8_t *data, size_t n, void *object,

@@ -11,7 +11,8 @@
 #include "base/limits.h"
 #include "io/file.h"
 #include "scratch.h"
-#include "store/le.h"
+#include "base/le.h"
+#include "store/pack.h"
 #include "store/segment.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);

@@ -13,7 +13,7 @@
 #include "copy/journal.h"
 #include "io/file.h"
 #include "scratch.h"
-#include "store/le.h"
+#include "base/le.h"
 
 #define POINT	     "point"
 #define BODY_AT	     12

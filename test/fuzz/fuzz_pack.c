@@ -12,7 +12,7 @@
 #include "base/limits.h"
 #include "io/file.h"
 #include "scratch.h"
-#include "store/le.h"
+#include "base/le.h"
 #include "store/pack.h"
 
 #define ENTRIES_MAX 64 /* that are put right; more adds time and nothing else */

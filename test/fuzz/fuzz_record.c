@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "store/le.h"
+#include "base/le.h"
 #include "store/pack.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);

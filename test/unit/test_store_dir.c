@@ -15,7 +15,7 @@
 #include "base/text.h"
 #include "io/file.h"
 #include "store/disk.h"
-#include "store/le.h"
+#include "base/le.h"
 #include "store/lease.h"
 #include "store/pack.h"
 #include "store/roots.h"

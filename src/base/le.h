@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Little-endian numbers in the store's files, and their checksum. */
-#ifndef STORE_LE_H
-#define STORE_LE_H
+/* Little-endian numbers in bytes of any alignment: in files, messages and foreign disks. */
+#ifndef BASE_LE_H
+#define BASE_LE_H
 
 #include <stddef.h>
 #include <stdint.h>
+
+#include "base/mem.h"
 
 static inline void le16_put(uint8_t *p, uint16_t v)
 {
@@ -34,7 +36,23 @@ static inline uint64_t le64_get(const uint8_t *p)
 	return (uint64_t)le32_get(p) | (uint64_t)le32_get(p + 4) << 32;
 }
 
-/* CRC-32C (Castagnoli) of the bytes, following those whose checksum is `before` (0 at first). */
-uint32_t crc32c(uint32_t before, const void *data, size_t n);
+static inline void buf_add_le16(struct buf *b, uint16_t v)
+{
+	uint8_t bytes[2];
+	le16_put(bytes, v);
+	buf_add(b, bytes, sizeof bytes);
+}
+static inline void buf_add_le32(struct buf *b, uint32_t v)
+{
+	uint8_t bytes[4];
+	le32_put(bytes, v);
+	buf_add(b, bytes, sizeof bytes);
+}
+static inline void buf_add_le64(struct buf *b, uint64_t v)
+{
+	uint8_t bytes[8];
+	le64_put(bytes, v);
+	buf_add(b, bytes, sizeof bytes);
+}
 
 #endif
